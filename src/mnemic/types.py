@@ -388,6 +388,36 @@ class Budget:
     records: int | None = None
 
 
+# --------------------------------------------------------------------------- claims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The smallest experiment that shows what a paper reports, as plain data that the bench executes.
+
+    It holds when, over the cases of `task`, the 95% interval of (method - baseline) in `metric` lies
+    wholly above `margin` (wholly below -margin when less is better). The same condition must fail when
+    the method is replaced by its sabotaged twin.
+
+    Attributes:
+        says: the effect, in one sentence.
+        task: the bench task; method, baseline, sabotage: names of its systems.
+        metric: a per-case metric of that task.
+        budget: what is held equal between the two, e.g. "the same 10 records".
+        better: which direction is better.
+    """
+
+    says: str
+    task: str
+    method: str
+    baseline: str
+    sabotage: str
+    metric: str
+    budget: str
+    margin: float = 0.0
+    better: Literal["more", "less"] = "more"
+
+
 # --------------------------------------------------------------------------- contracts
 
 

@@ -1,0 +1,1 @@
+"""Measuring: tasks with their official protocols, one runner, honest statistics."""
