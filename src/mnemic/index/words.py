@@ -47,102 +47,13 @@ _ASCII = re.compile(r"[a-z0-9]+")
 _WORD = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])(?:[^\W_]|[{_SIGNS}]))+")
 _PAIRED = re.compile(rf"[{_UNSPACED}]")
 _ACCENT = re.compile("[\u0300-\u036f]+")
-_STOP = frozenset(
-    [
-        "a",
-        "about",
-        "all",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "being",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "having",
-        "he",
-        "her",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "just",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "ours",
-        "she",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "too",
-        "us",
-        "very",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-        "yours",
-        "d",
-        "ll",
-        "m",
-        "re",
-        "s",
-        "t",
-        "ve",
-    ]
-)
+_FUNCTION_WORDS = """
+a about all am an and any are as at be because been being but by can could did do does doing for from had has
+have having he her hers him his how i if in into is it its just me my of on or our ours she so some such than
+that the their them then there these they this those to too us very was we were what when where which who whom
+whose why will with would you your yours d ll m re s t ve
+"""
+_STOP = frozenset(_FUNCTION_WORDS.split())
 
 
 @lru_cache(maxsize=1 << 16)
@@ -335,7 +246,7 @@ class WordIndex:
     def _length_norms(self) -> Floats:
         """[rows] k1 (1 - b + b |d| / avgdl)."""
         if self._norms is None:
-            mean = max(float(self._lengths[self.alive].mean()), 1e-9)
+            mean = max(float(self._lengths[self.alive].sum()), 1.0) / max(len(self), 1)
             self._norms = (K1 * (1 - B + B * self._lengths / mean)).astype(np.float32)
         return self._norms
 
