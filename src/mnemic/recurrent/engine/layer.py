@@ -1,0 +1,111 @@
+"""A causal layer: reads tokens, hands on a state. Any split of the text gives the same outputs.
+
+A subclass says what a fresh state is (`initial`) and how real tokens are read (`run`); this class deals with
+everything a caller may do: masks, empty input, a state of another layer, gradients through a reused state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from mnemic.recurrent.engine.parts import pack, reorder
+from mnemic.recurrent.engine.state import State, Tensors
+
+
+class Layer(nn.Module, ABC):
+    """x [batch, length, dim] -> (y of the same shape, state).
+
+    Attributes:
+        name: what it is built by, and whose states it accepts.
+        growing: names of state tensors whose second dimension grows with what was read (attention only).
+    """
+
+    growing: frozenset[str] = frozenset()
+
+    def __init__(self, name: str, dim: int) -> None:
+        super().__init__()
+        self.name, self.dim = name, dim
+
+    @abstractmethod
+    def initial(self, batch: int) -> Tensors:
+        """The state before anything was read: tensors [batch, ...]."""
+
+    @abstractmethod
+    def run(self, x: Tensor, tensors: Tensors, lengths: Tensor | None) -> tuple[Tensor, Tensors]:
+        """Read x [batch, length >= 1, dim]; in row b only the first lengths[b] tokens are real (None: all)."""
+
+    def forward(
+        self, x: Tensor, state: State | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Read on from a state.
+
+        Args:
+            x: [batch, length, dim].
+            state: what an earlier call returned; None: nothing was read yet.
+            mask: [batch, length] bool, True where a token is real. The others change nothing, wherever they
+                stand, and their outputs are zero.
+
+        Returns:
+            y [batch, length, dim] and the state after the last real token.
+
+        Raises:
+            ValueError: shapes that do not fit, or a state made by a different layer.
+            TypeError: a mask that is not boolean.
+        """
+        if x.dim() != 3 or x.shape[-1] != self.dim:
+            raise ValueError(f"{self.name} reads [batch, length, {self.dim}], not {list(x.shape)}")
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"a mask is boolean (True: a real token), not {mask.dtype}; compare it with 0")
+        if mask is not None and mask.shape != x.shape[:2]:
+            raise ValueError(
+                f"the mask is {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one flag a token"
+            )
+        tensors = self.initial(x.shape[0]) if state is None else self._accept(state, x.shape[0])
+        if x.shape[0] == 0 or x.shape[1] == 0:
+            return torch.zeros_like(x), State(self.name, tensors)
+        if mask is None:
+            y, tensors = self.run(x, tensors, None)
+        else:
+            order, lengths = pack(mask)
+            real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+            packed = reorder(x, order).masked_fill(~real.unsqueeze(-1), 0)
+            y, tensors = self.run(packed, tensors, lengths)
+            y = reorder(y.masked_fill(~real.unsqueeze(-1), 0), order.argsort(1))
+        return y, State(self.name, tensors)
+
+    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read one token, x [batch, dim] -> (y [batch, dim], state); its cost does not grow with the text."""
+        y, state = self(x.unsqueeze(1), state)
+        return y.squeeze(1), state
+
+    def state_bytes(self) -> int:
+        """Bytes of the state of one sequence (of an empty one, where the state grows)."""
+        with torch.no_grad():
+            return State(self.name, self.initial(1)).nbytes
+
+    def _accept(self, state: State, batch: int) -> Tensors:
+        if state.layer != self.name:
+            raise ValueError(f"this state was made by {state.layer!r}; {self.name!r} cannot read on from it")
+        fresh = self.initial(batch)
+        if fresh.keys() != state.tensors.keys():
+            raise ValueError(
+                f"this state holds {sorted(state.tensors)}, but {self.name!r} built with these options keeps "
+                f"{sorted(fresh)}; use the layer that made it"
+            )
+        for name, like in fresh.items():
+            given = state.tensors[name]
+            fixed = slice(2, None) if name in self.growing else slice(1, None)
+            if given.shape[0] != batch:
+                raise ValueError(
+                    f"this state is of a batch of {given.shape[0]}, but {batch} rows are to be read; "
+                    "pick rows with state.rows(index)"
+                )
+            if given.dim() != like.dim() or given.shape[fixed] != like.shape[fixed]:
+                raise ValueError(
+                    f"{name} of this state is {list(given.shape)}, but {self.name!r} of this size keeps "
+                    f"{list(like.shape)}; use a layer of the size that made it"
+                )
+        return {name: state.tensors[name].to(like.device, like.dtype) for name, like in fresh.items()}

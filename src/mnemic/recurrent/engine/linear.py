@@ -1,0 +1,143 @@
+"""Memories that are one matrix S [key_dim, value_dim]: the token loop, and the same numbers in parallel.
+
+    S <- decay_t S                                   retention: none, one number a head, or one a key channel
+    S <- S + k_t v_t^T                               attentional bias: dot product (Hebbian)
+    S <- S + k_t (rate_t (v_t - S^T k_t))^T          attentional bias: squared error (delta rule)
+    o_t = S^T q_t
+
+`loop` is these lines. `chunked` computes the same in matrix products over chunks of C tokens. With
+D_ij = prod_{j<s<=i} decay_s and d_i = prod_{s<=i} decay_s inside the chunk, the writes R (rows r_j) are V for
+the dot product and, for the delta rule, the solution of
+
+    (I + A) R = rate (V - d K S_in),   A = strictly lower part of rate (K K^T) D          (WY form)
+
+    O = d Q S_in + lower(Q K^T D) R,   S_out = d_C S_in + (D_C: K)^T R.
+
+Decays travel as logarithms and only sums of them over the stretch between two tokens are exponentiated, so
+that nothing overflows and a decay of exp(-50) beside one of exp(0) costs no digits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def loop(
+    q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None = None, rate: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Read a sequence token by token; shapes as in `chunked`."""
+    out = []
+    for t in range(q.shape[-2]):
+        key = k[..., t, :]
+        if log_decay is not None:
+            decay = log_decay[..., t, :] if log_decay.dim() == k.dim() else log_decay[..., t, None]
+            state = decay.exp().unsqueeze(-1) * state
+        write = v[..., t, :]
+        if rate is not None:
+            write = rate[..., t, None] * (write - torch.einsum("...kv,...k->...v", state, key))
+        state = state + key.unsqueeze(-1) * write.unsqueeze(-2)
+        out.append(torch.einsum("...kv,...k->...v", state, q[..., t, :]))
+    return torch.stack(out, -2) if out else v, state
+
+
+def chunked(
+    q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None = None, rate: Tensor | None = None,
+    *, chunk: int = 64,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Read a sequence in chunks.
+
+    q, k [..., length, key_dim]; v [..., length, value_dim]; state [..., key_dim, value_dim];
+    log_decay <= 0, [..., length] or [..., length, key_dim] (dot product only); rate [..., length], given for
+    the delta rule -> outputs [..., length, value_dim] and the new state.
+
+    Raises:
+        ValueError: a decay per channel together with a rate.
+    """
+    length = q.shape[-2]
+    diagonal = log_decay is not None and log_decay.dim() == k.dim()
+    if diagonal and rate is not None:
+        raise ValueError(
+            "a decay per key channel has no parallel form with the delta rule; decay per head instead"
+        )
+    if length == 0:
+        return v, state
+    chunk = min(chunk, 1 << max(length - 1, 0).bit_length())
+    q, k, v = (_cut(x, chunk) for x in (q, k, v))
+    start = None
+    if log_decay is not None and diagonal:
+        g = _cut(log_decay, chunk)
+        inside, since_start, until_end = _lower_diagonal(q, k, v, g), g.cumsum(-2).exp(), _after(g).exp()
+    else:
+        g = q.new_zeros(q.shape[:-1]) if log_decay is None else _cut(log_decay.unsqueeze(-1), chunk).squeeze(-1)
+        between = _between(g).exp()  # D
+        attention = q @ k.mT * between
+        since_start, until_end = g.cumsum(-1).exp().unsqueeze(-1), between[..., -1, :].unsqueeze(-1)
+        if rate is None:
+            inside = attention @ v
+        else:
+            v, start = _solve(k, v, between, since_start, _cut(rate.unsqueeze(-1), chunk))
+    total, late_keys = since_start[..., -1, :].unsqueeze(-1), (until_end * k).mT
+    starts, writes = [], []
+    for n in range(q.shape[-3]):
+        starts.append(state)
+        write = v[..., n, :, :] if start is None else v[..., n, :, :] - start[..., n, :, :] @ state
+        writes.append(write)
+        state = total[..., n, :, :] * state + late_keys[..., n, :, :] @ write
+    if start is not None:
+        inside = attention @ torch.stack(writes, -3)
+    out = inside + (since_start * q) @ torch.stack(starts, -3)
+    return out.flatten(-3, -2)[..., :length, :], state
+
+
+def _solve(k: Tensor, v: Tensor, between: Tensor, since_start: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """U, W with R = U - W S_in: one unit triangular solve for both right-hand sides."""
+    system = (rate * (k @ k.mT) * between).tril(-1)
+    both = torch.linalg.solve_triangular(
+        system, torch.cat([rate * v, rate * since_start * k], -1), upper=False, unitriangular=True
+    )
+    u, w = both.split([v.shape[-1], k.shape[-1]], -1)
+    return u, w
+
+
+def _lower_diagonal(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
+    """Sum over j <= i of (sum_c q_ic k_jc exp(sum of g_c over (j, i])) v_j, inside chunks of a power of two.
+
+    Two tokens meet at the one border, halving and halving, that separates them: the query decays from the
+    border on, the key up to it, both factors at most 1.
+    """
+    out = (q * k).sum(-1, keepdim=True) * v
+    half = 1
+    while half < q.shape[-2]:
+        (_, q2), (k1, _), (v1, _), (g1, g2) = (_halves(x, half) for x in (q, k, v, g))
+        query, key = q2 * g2.cumsum(-2).exp(), k1 * _after(g1).exp()
+        late = query @ key.mT @ v1
+        out = out + torch.stack([torch.zeros_like(late), late], -3).reshape(out.shape)
+        half *= 2
+    return out
+
+
+def _halves(x: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    """[..., chunk, d] -> two of [..., chunk / (2 half), half, d]: first and second halves of its blocks."""
+    first, second = x.reshape(*x.shape[:-2], -1, 2, half, x.shape[-1]).unbind(-3)
+    return first, second
+
+
+def _cut(x: Tensor, chunk: int) -> Tensor:
+    """[..., length, d] -> [..., chunks, chunk, d], the tail filled with tokens that change nothing (zeros)."""
+    padded = F.pad(x, (0, 0, 0, -x.shape[-2] % chunk))
+    return padded.reshape(*x.shape[:-2], -1, chunk, x.shape[-1])
+
+
+def _after(g: Tensor) -> Tensor:
+    """[..., C, d] -> the sum of what comes strictly later in C."""
+    return F.pad(g[..., 1:, :], (0, 0, 0, 1)).flip(-2).cumsum(-2).flip(-2)
+
+
+def _between(g: Tensor) -> Tensor:
+    """[..., C] -> [..., C, C]: sum of g over (j, i], -inf for j > i; summed directly, never as a difference."""
+    size = g.shape[-1]
+    lower = torch.ones(size, size, dtype=torch.bool, device=g.device).tril()
+    sums = g.unsqueeze(-1).expand(*g.shape, size).masked_fill(~lower.tril(-1), 0).cumsum(-2)
+    return sums.masked_fill(~lower, -torch.inf)

@@ -1,0 +1,124 @@
+"""Shared parts: a short convolution, a norm, gates, feature maps, and the bookkeeping of real tokens.
+
+A batch is read with its real tokens first in every row (`pack`), so "padding" is always a tail, and what a
+row remembers is cut at its own length.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def pack(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The order [batch, length] that puts real tokens first, each kind in its own order, and their number."""
+    return torch.argsort((~mask).to(torch.int8), dim=1, stable=True), mask.sum(1)
+
+
+def reorder(x: Tensor, order: Tensor) -> Tensor:
+    """x [batch, length, ...] with every row in the given order [batch, length]."""
+    index = order.reshape(order.shape + (1,) * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
+    return x.gather(1, index)
+
+
+def last(past: Tensor, new: Tensor, lengths: Tensor | None) -> Tensor:
+    """The latest tokens after reading `new`: as many as `past` holds, from [past | the real part of new].
+
+    past [batch, n, ...], new [batch, length, ...], lengths [batch] or None (all real) -> [batch, n, ...].
+    """
+    n = past.shape[1]
+    both = torch.cat([past, new], 1)
+    if lengths is None:
+        return both[:, new.shape[1] :].clone()
+    return reorder(both, lengths[:, None] + torch.arange(n, device=past.device))
+
+
+class ShortConv(nn.Module):
+    """Causal depthwise convolution, then SiLU: lets a key know the tokens just before it."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, channels).uniform_(-1, 1) / math.sqrt(width))
+
+    def forward(self, x: Tensor, past: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x [batch, length, channels], past [batch, width - 1, channels] -> the same shapes."""
+        both = torch.cat([past.to(x.dtype), x], 1)
+        length = x.shape[1]
+        y = torch.zeros_like(x)
+        for i, weight in enumerate(self.weight):
+            y = torch.addcmul(y, both[:, i : i + length], weight)
+        return F.silu(y), last(past, x.to(past.dtype), lengths)
+
+
+class HeadNorm(nn.Module):
+    """Root-mean-square norm over the last dimension, in float32, for numbers of any size."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
+
+
+class RateGate(nn.Module):
+    """How strongly a token is written, beta in (0, 1) per head: sigmoid(W x)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(dim, heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, length, dim] -> [batch, heads, length]."""
+        return torch.sigmoid(wide(self.map(x))).transpose(1, 2)
+
+
+class ScalarDecay(nn.Module):
+    """Log of the share of the state kept, per head: g = -exp(a) softplus(W x + b) <= 0.
+
+    Time steps start log-uniform in [1e-3, 0.1] and exp(a) uniform in [1, 16], as in Mamba-2.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(dim, heads, bias=False)
+        step = torch.exp(torch.empty(heads).uniform_(math.log(1e-3), math.log(0.1)))
+        self.bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))
+        self.log_speed = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, length, dim] -> [batch, heads, length]."""
+        steps = F.softplus(wide(self.map(x)) + wide(self.bias))
+        return (-wide(self.log_speed).exp() * steps).transpose(1, 2)
+
+
+class DiagonalDecay(nn.Module):
+    """Log of the share kept of every key channel: logsigmoid(W2 W1 x + b) / 16, W1 of rank 16."""
+
+    def __init__(self, dim: int, heads: int, key_dim: int) -> None:
+        super().__init__()
+        self.map = nn.Sequential(nn.Linear(dim, 16, bias=False), nn.Linear(16, heads * key_dim))
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, length, dim] -> [batch, heads, length, key_dim]."""
+        return split_heads(F.logsigmoid(wide(self.map(x))) / 16, self.heads)
+
+
+def wide(x: Tensor) -> Tensor:
+    """x in at least float32: states, decays and sums are never kept in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[batch, length, heads * d] -> [batch, heads, length, d]."""
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
+
+
+def elu_plus_one(x: Tensor) -> Tensor:
+    """A positive feature map, elu(x) + 1, of the same size as x."""
+    return F.elu(x) + 1

@@ -1,0 +1,216 @@
+"""What every causal layer promises, whatever its memory."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnemic.recurrent import Layer, State, build, names
+from mnemic.types import MnemicError
+
+LAYERS = names()
+DIM = 16
+
+
+def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: int) -> Layer:
+    """A layer whose every parameter matters: norms and biases are shaken out of their neutral start."""
+    torch.manual_seed(seed)
+    layer = build(name, dim=DIM, **({"heads": 2} | options))
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return layer.to(dtype)
+
+
+def text(batch: int, length: int, dtype: torch.dtype = torch.float32, seed: int = 1) -> torch.Tensor:
+    return torch.randn(batch, length, DIM, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def same(a: State, b: State, tolerance: float) -> bool:
+    return all(torch.allclose(a.tensors[n], t, atol=tolerance, rtol=tolerance) for n, t in b.tensors.items())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@settings(max_examples=6, deadline=None)
+@given(cuts=st.lists(st.integers(0, 90), max_size=4), heads=st.sampled_from([1, 2]))
+def test_any_split_of_the_text_gives_the_same_outputs(name: str, cuts: list[int], heads: int) -> None:
+    layer, x = make(name, heads=heads), text(2, 90)
+    whole, end = layer(x)
+    state, pieces = None, []
+    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 90], strict=True):
+        y, state = layer(x[:, start:stop], state)
+        pieces.append(y)
+    assert torch.allclose(torch.cat(pieces, 1), whole, atol=1e-4)
+    assert state is not None
+    assert same(state, end, 1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_token_by_token_steps_give_the_same_as_reading_at_once(name: str) -> None:
+    layer, x = make(name, torch.float64), text(2, 70, torch.float64)
+    whole, end = layer(x)
+    state, pieces = None, []
+    for t in range(x.shape[1]):
+        y, state = layer.step(x[:, t], state)
+        pieces.append(y)
+    assert torch.allclose(torch.stack(pieces, 1), whole, atol=1e-9)
+    assert state is not None
+    assert same(state, end, 1e-9)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_are_those_of_the_token_loop(name: str) -> None:
+    layer, x = make(name, torch.float64), text(2, 21, torch.float64).requires_grad_()
+    weights = torch.randn(2, 21, DIM, dtype=torch.float64)
+    wanted = [x, *layer.parameters()]
+    at_once = torch.autograd.grad((layer(x)[0] * weights).sum(), wanted)
+    state, pieces = None, []
+    for t in range(x.shape[1]):
+        y, state = layer.step(x[:, t], state)
+        pieces.append(y)
+    by_token = torch.autograd.grad((torch.stack(pieces, 1) * weights).sum(), wanted)
+    labels = ["x", *(n for n, _ in layer.named_parameters())]
+    for label, got, expected in zip(labels, at_once, by_token, strict=True):
+        assert torch.allclose(got, expected, atol=1e-8), label
+        assert got.abs().sum() > 0, f"{label} is not trained"
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_output_depends_on_a_later_token(name: str) -> None:
+    layer, x = make(name), text(1, 30)
+    changed = x.clone()
+    changed[:, 20:] += 1
+    assert torch.allclose(layer(x)[0][:, :20], layer(changed)[0][:, :20], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_padding_anywhere_changes_nothing(name: str, data: st.DataObject) -> None:
+    layer = make(name)
+    rows = st.lists(st.booleans(), min_size=24, max_size=24)
+    masks = [torch.tensor(data.draw(st.tuples(rows, rows, rows))) for _ in range(2)]
+    x = text(3, 48)
+    padded = x.masked_fill(~torch.cat(masks, 1).unsqueeze(-1), 1e4)
+    state, outputs = None, []
+    for mask, piece in zip(masks, padded.split(24, 1), strict=True):
+        y, state = layer(piece, state, mask)
+        outputs.append(y)
+    got, mask = torch.cat(outputs, 1), torch.cat(masks, 1)
+    assert (got[~mask] == 0).all()
+    assert state is not None
+    for row in range(3):
+        alone, alone_state = layer(x[row : row + 1, mask[row]])
+        assert torch.allclose(got[row, mask[row]], alone[0], atol=1e-4)
+        if not layer.growing:
+            assert same(state.rows(torch.tensor([row])), alone_state, 1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_saved_state_reads_on_as_if_never_put_down(name: str, tmp_path: Path) -> None:
+    layer, x = make(name), text(2, 40)
+    whole, _ = layer(x)
+    _, state = layer(x[:, :25])
+    state.save(tmp_path / "state.safetensors")
+    y, _ = layer(x[:, 25:], State.load(tmp_path / "state.safetensors"))
+    assert torch.allclose(y, whole[:, 25:], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_state_costs_what_it_says_and_no_more_for_a_longer_text(name: str) -> None:
+    layer = make(name)
+    sizes = set()
+    for length in (0, 1, 7, 100):
+        _, state = layer(text(3, length))
+        assert state.nbytes == sum(t.numel() * t.element_size() for t in state.tensors.values())
+        sizes.add(state.nbytes)
+    if layer.growing:
+        assert len(sizes) == 4
+    else:
+        assert sizes == {3 * layer.state_bytes()}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("batch", "length"), [(2, 0), (0, 5), (2, 1)])
+def test_short_and_empty_input_is_read(name: str, batch: int, length: int) -> None:
+    layer = make(name)
+    _, before = layer(text(batch, 9))
+    y, state = layer(text(batch, length), before)
+    assert y.shape == (batch, length, DIM)
+    if length == 0:
+        assert same(state, before, 0)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_strides_do_not_matter(name: str) -> None:
+    layer, x = make(name), text(2, 33)
+    strided = x.transpose(0, 1).contiguous().transpose(0, 1)
+    assert not strided.is_contiguous()
+    assert torch.allclose(layer(strided)[0], layer(x)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_finite_and_near_float32(name: str, dtype: torch.dtype) -> None:
+    layer, x = make(name), text(2, 150)
+    expected, _ = layer(x)
+    y, state = layer.to(dtype)(x.to(dtype))
+    assert y.dtype == dtype
+    assert all(torch.isfinite(t).all() for t in state.tensors.values())
+    assert (y.float() - expected).norm() < 0.1 * expected.norm()
+    loud, _ = layer(1000 * x.to(dtype))
+    assert torch.isfinite(loud).all()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_autocast_trains(name: str) -> None:
+    layer = make(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(text(2, 40))[0].float().square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+def test_no_two_layers_are_the_same_layer() -> None:
+    """Names with identical outputs on the same weights would be one layer."""
+    x = text(1, 20)
+    outputs = [make(name)(x)[0] for name in LAYERS]
+    for i, a in enumerate(outputs):
+        assert not any(torch.allclose(a, b, atol=1e-3) for b in outputs[:i]), LAYERS[i]
+
+
+def test_a_state_of_another_layer_is_refused_with_both_names() -> None:
+    _, state = make("delta-rule")(text(1, 3))
+    with pytest.raises(ValueError, match="made by 'delta-rule'; 'gated-delta-rule' cannot"):
+        make("gated-delta-rule")(text(1, 3), state)
+
+
+def test_a_state_of_another_size_batch_or_option_is_refused() -> None:
+    layer = make("delta-rule")
+    with pytest.raises(ValueError, match="use a layer of the size"):
+        layer(text(1, 3), make("delta-rule", key_dim=4)(text(1, 3))[1])
+    with pytest.raises(ValueError, match="batch of 2, but 1 rows"):
+        layer(text(1, 3), layer(text(2, 3))[1])
+    with pytest.raises(ValueError, match="use the layer that made it"):
+        layer(text(1, 3), make("delta-rule", conv=0)(text(1, 3))[1])
+
+
+def test_a_file_without_a_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no tensors here")
+    with pytest.raises(MnemicError, match="cannot be read as a state"):
+        State.load(tmp_path / "notes.txt")
+
+
+def test_wrong_input_says_what_is_read() -> None:
+    layer = make("delta-rule")
+    with pytest.raises(ValueError, match=r"reads \[batch, length, 16\], not \[2, 5, 8\]"):
+        layer(torch.zeros(2, 5, 8))
+    with pytest.raises(TypeError, match="mask is boolean"):
+        layer(text(2, 5), mask=torch.ones(2, 5))
+    with pytest.raises(ValueError, match="one flag a token"):
+        layer(text(2, 5), mask=torch.ones(2, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="3 heads do not divide"):
+        build("delta-rule", dim=16, heads=3)
+    with pytest.raises(MnemicError, match="there is no method 'deltarule'"):
+        build("deltarule", dim=16)
