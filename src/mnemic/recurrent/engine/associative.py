@@ -44,7 +44,7 @@ class Associative(Layer):
         self.value_dim = dim // heads if value_dim is None else value_dim
         if self.key_dim < 1 or self.value_dim < 1 or conv < 0:
             raise ValueError(
-                f"key_dim {self.key_dim}, value_dim {self.value_dim}, conv {conv}: at least 1, 1 and 0 is needed"
+                f"key_dim {self.key_dim}, value_dim {self.value_dim}, conv {conv}: need at least 1, 1, 0"
             )
         channels = heads * (2 * self.key_dim + self.value_dim)
         self.project = nn.Linear(dim, channels, bias=False)
