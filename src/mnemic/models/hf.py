@@ -1,0 +1,63 @@
+"""A local Hugging Face causal language model as a `LanguageModel` (needs the extra `hf`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnemic.types import Message, MnemicError
+
+
+class HuggingFaceModel:
+    """The causal model saved in a folder, answering greedily, with its chat template if it has one.
+
+    Raises:
+        MnemicError: transformers is not installed, or no causal model loads from the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError:
+            raise MnemicError(f"the model {str(path)!r} needs transformers: pip install 'mnemic[hf]'") from None
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(path)
+            self._model = AutoModelForCausalLM.from_pretrained(path).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise MnemicError(
+                f"no causal language model could be loaded from {str(path)!r}: {error}"
+            ) from error
+        self.name = str(path)
+
+    def generate(self, messages: Sequence[Message], *, max_tokens: int = 512) -> str:
+        """The reply, of at most `max_tokens` tokens.
+
+        Raises:
+            MnemicError: the prompt and the reply do not fit the model's window.
+        """
+        import torch
+
+        if self._tokenizer.chat_template:
+            chat = [{"role": message.role, "content": message.content} for message in messages]
+            prompt = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        else:
+            prompt = "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
+        # a chat template writes the special tokens itself
+        ids = self._tokenizer(
+            prompt, add_special_tokens=not self._tokenizer.chat_template, return_tensors="pt"
+        ).input_ids.to(self._model.device)
+        window = getattr(self._model.config, "max_position_embeddings", None)
+        if window is not None and ids.shape[1] + max_tokens > window:
+            raise MnemicError(
+                f"the prompt of {ids.shape[1]} tokens and a reply of {max_tokens} exceed the {window} tokens "
+                f"{self.name} reads; ask for less evidence or a shorter reply"
+            )
+        with torch.inference_mode():
+            out = self._model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
+            )
+        return str(self._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()
