@@ -1,3 +1,32 @@
 """A memory with a budget for language models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnemic.memory import Memory
+    from mnemic.types import Answer, Budget, Hit, MnemicError, Order, Recall, Record, When
+
 __version__ = "0.1.0"
+__all__ = [
+    "Answer",
+    "Budget",
+    "Hit",
+    "Memory",
+    "MnemicError",
+    "Order",
+    "Recall",
+    "Record",
+    "When",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when first used, so that `import mnemic` costs nothing."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'mnemic' has no attribute {name!r}")
+    return getattr(import_module("mnemic.memory" if name == "Memory" else "mnemic.types"), name)

@@ -1,0 +1,5 @@
+"""`python -m mnemic` is `mnemic`."""
+
+from mnemic.cli import main
+
+main(prog_name="mnemic")

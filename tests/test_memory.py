@@ -1,0 +1,126 @@
+"""The verbs of a memory, end to end on text written here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mnemic import Memory, MnemicError
+from mnemic.types import Embedder
+
+
+@pytest.fixture
+def memory(tmp_path: Path, embedder: Embedder) -> Iterator[Memory]:
+    with Memory.open(tmp_path / "life.mnemic", embedder=embedder, durability="normal") as opened:
+        yield opened
+
+
+def test_what_is_remembered_is_kept_with_its_source_and_time(memory: Memory) -> None:
+    memory.remember(
+        "Marta planted the pear tree behind the barn.", when="2021-03-14", source="diary", author="me"
+    )
+    memory.remember("The barn roof leaks when it rains.", when="2022", source="letters")
+    (record, *_) = memory.store.scan()
+    assert record.text == "Marta planted the pear tree behind the barn."
+    assert (str(record.when), record.source, record.author) == ("2021-03-14", "diary", "me")
+
+
+def test_an_exact_repeat_is_the_record_that_is_there(memory: Memory) -> None:
+    (first,) = memory.remember("The boat is called Heron.", source="diary", when="2020-06-01")
+    (again,) = memory.remember("The boat is called Heron.", source="diary", when="2020-06-01")
+    assert first == again
+
+
+def test_a_conversation_told_again_from_the_start_grows_only_by_what_is_new(memory: Memory) -> None:
+    told = [
+        {"role": "user", "content": "The ferry to Skye was late today.", "created_at": "2024-05-02T09:00:00"},
+        {"role": "assistant", "content": "Did you still catch the bus?", "created_at": "2024-05-02T09:00:10"},
+    ]
+    memory.remember(told, session="s1", title="Ferry")
+    told.append({"role": "user", "content": "No, I walked.", "created_at": "2024-05-02T09:01:00"})
+    records = memory.remember(told, session="s1", title="Ferry")
+    assert [record.id for record in sorted(records, key=lambda it: it.order)] == [1, 2, 3]
+    assert memory.store.spaces() == {"default": 3}
+
+
+def test_messages_that_come_one_by_one_keep_their_order(memory: Memory) -> None:
+    for text in ("one goes first", "two comes after", "three ends it"):
+        memory.remember([{"role": "user", "content": text}], session="s1")
+    found = sorted(memory.store.scan(), key=lambda it: it.order)
+    assert [it.text for it in found] == ["one goes first", "two comes after", "three ends it"]
+
+
+def test_a_broken_message_leaves_nothing_behind(memory: Memory) -> None:
+    with pytest.raises(MnemicError, match="message 2 has no content"):
+        memory.remember([{"role": "user", "content": "Hello there."}, {"role": "assistant"}])
+    assert memory.store.spaces() == {}
+
+
+def test_forget_is_undone_and_purge_is_not(memory: Memory) -> None:
+    (record,) = memory.remember("The spare key hangs in the cellar.", source="notes")
+    memory.forget(ids=[record.id])
+    assert not list(memory.store.scan())
+    memory.undo()
+    assert [it.id for it in memory.store.scan()] == [record.id]
+    assert memory.forget(source="notes", purge=True).purged
+    assert not list(memory.store.scan())
+    assert memory.undo() == "nothing to undo"
+
+
+def test_a_purge_takes_older_versions_along(memory: Memory) -> None:
+    (old,) = memory.remember("Her number is 555 0182.")
+    new = memory.supersede(old.id, "Her number is 555 0199.")
+    assert set(memory.forget(ids=[new.id], purge=True).ids) == {old.id, new.id}
+    assert b"555 01" not in memory.store.path.read_bytes()
+
+
+def test_forgetting_by_query_takes_exactly_what_holds_every_word(memory: Memory) -> None:
+    texts = ("Anna's dentist is Dr Voss.", "The dentist moved to Mill Lane.", "Anna lives on Mill Lane.")
+    records = [memory.remember(text)[0] for text in texts]
+    assert memory.forget(query="dentists mill").ids == (records[1].id,)
+
+
+@pytest.mark.parametrize("given", [{}, {"ids": [1], "source": "a"}, {"query": "a", "before": "2020"}])
+def test_forget_wants_exactly_one_choice(memory: Memory, given: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="exactly one"):
+        memory.forget(**given)  # type: ignore[arg-type]
+
+
+def test_a_space_alone_is_forgotten_whole_and_no_other(memory: Memory) -> None:
+    memory.remember("The gate code is 4711.", space="work")
+    memory.remember("The gate squeaks.", space="home")
+    memory.forget(space="work")
+    assert memory.store.spaces() == {"home": 1, "work": 0}
+
+
+def test_superseding_closes_the_old_words_and_keeps_them_in_history(memory: Memory) -> None:
+    (old,) = memory.remember("Tom lives in Leeds.", when="2019")
+    new = memory.supersede(old.id, "Tom lives in York.", when="2023-02")
+    assert [it.text for it in memory.store.scan()] == ["Tom lives in York."]
+    assert memory.show(old.id).superseded_by == new.id
+    assert [change.op for change in memory.history(old.id) if change.op != "parts"] == ["put", "supersede"]
+
+
+def test_a_changed_embedder_is_refused_with_the_command_that_mends_it(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    path = tmp_path / "life.mnemic"
+    with Memory.open(path, embedder=embedder) as memory:
+        memory.remember("The cat is called Pixel.")
+    other = type(embedder)("other", 32)  # type: ignore[call-arg]
+    with pytest.raises(MnemicError, match=f"mnemic reembed --model other --memory {path}"):
+        Memory.open(path, embedder=other)
+    with Memory.open(path, embedder=None) as memory:
+        assert len(list(memory.store.scan())) == 1
+
+
+def test_ids_of_another_space_are_not_there(memory: Memory) -> None:
+    (record,) = memory.remember("The safe is behind the clock.", space="a")
+    for verb in (memory.show, memory.history, lambda id, space: memory.forget(ids=[id], space=space)):
+        with pytest.raises(MnemicError, match=f"has no record {record.id}"):
+            verb(record.id, space="b")
+    with pytest.raises(MnemicError, match="has no record"):
+        memory.supersede(record.id, "moved", space="b")
+    assert memory.show(record.id, space="a").state == "live"
