@@ -1,0 +1,1 @@
+"""Which positions attention looks at, and where it believes they are."""

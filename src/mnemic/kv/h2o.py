@@ -1,0 +1,48 @@
+"""Keeps heavy hitters: the tokens that received most attention so far, beside the last ones.
+
+    score of slot j: sum over queries i >= j of softmax_j(q_i·k), over the query heads that share it
+
+The last half of the slots is always recent. Queries of a block are added when the block is over, at which time
+they see what was kept for them. Keys stay where the text had them. (Baseline; Zhang et al. 2023, H2O.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mnemic.kv import score
+from mnemic.kv.policy import Scored
+from mnemic.kv.slots import Slots, visible, weights
+
+PAPER = 0
+CLAIM = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class H2O(Scored):
+    sinks: int = 0
+    recent: int = 1
+
+    watch = True
+    marks = True
+
+    def score(self, slots: Slots) -> Tensor:
+        total = received(slots)
+        if slots.marks is not None:
+            total[..., : slots.marks.shape[2]] += slots.marks
+        slots.marks = total
+        kept = len(slots) if slots.capacity is None else slots.capacity - slots.block
+        return score.protect(total, slots.columns, self.sinks, max(self.recent, kept // 2), slots.window)
+
+
+def received(slots: Slots, last: int | None = None) -> Tensor:
+    """Attention from the `last` queries of the running block (None: all) to each slot [b, g, n]."""
+    assert slots.queries is not None
+    query = slots.queries if last is None else slots.queries[:, :, -last:]
+    asking = slots.columns[:, 0, -query.shape[2] :]
+    mask = visible(asking, slots.columns, slots.window)
+    attention = weights(query, slots.keys, mask, slots.scale)
+    attention = attention.masked_fill((asking < 0)[:, None, :, None], 0.0)  # padding asks nothing
+    return score.received(attention, slots.keys.shape[1])

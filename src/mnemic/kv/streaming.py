@@ -1,0 +1,37 @@
+"""Keeps attention sinks and a window: the first few tokens and the last ones that fit.
+
+A softmax must put its weight somewhere, and models learn to leave it on the first tokens; a window without them
+breaks, with them it goes on for ever. With `positions="compact"` every key stands at its rank among those kept,
+so no distance is larger than the cache; with "true" it stays where the text had it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from mnemic.kv import score
+from mnemic.kv.policy import Layer, Scored
+from mnemic.kv.slots import Slots
+
+PAPER = 0
+CLAIM = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streaming(Scored):
+    recent: int = 1
+    positions: Literal["compact", "true"] = "compact"
+
+    headwise = False
+
+    def store(self, layer: Layer, nbytes: int | None) -> Slots:
+        slots = super().store(layer, nbytes)
+        if self.positions == "compact":
+            slots.rotary = layer.rotary()
+        return slots
+
+    def score(self, slots: Slots) -> Tensor:
+        return score.protect(score.recency(slots.columns), slots.columns, self.sinks, window=slots.window)

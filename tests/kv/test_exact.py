@@ -1,0 +1,138 @@
+"""A policy within budget gives the stock cache's logits, on every architecture, however the text arrives."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, build, ids
+from transformers import DynamicCache
+
+from mnemic import kv, recipes
+from mnemic.kv.attach import policy
+
+POLICIES = [name for name in recipes.names("kv") if hasattr(policy(name), "store")]
+ROOM = "64MiB"  # more than any text here needs
+LENGTH = 90
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model(request: pytest.FixtureRequest) -> Any:
+    return build(request.param)
+
+
+def stock(model: Any, x: torch.Tensor, **given: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(x, past_key_values=DynamicCache(config=model.config), **given).logits
+
+
+@pytest.mark.parametrize("method", POLICIES)
+def test_a_policy_within_budget_equals_the_stock_cache(model: Any, method: str) -> None:
+    """Prefill, then a chunk, then a second turn token by token: every logit."""
+    x = ids(2, LENGTH)
+    expected = stock(model, x)
+    cache = kv.attach(model, method, budget=ROOM)
+    with torch.inference_mode():
+        pieces = [x[:, :50], x[:, 50:79], *x[:, 79:].split(1, 1)]
+        logits = torch.cat([model(piece, past_key_values=cache).logits for piece in pieces], 1)
+    kv.detach(model)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", POLICIES)
+def test_left_padding_changes_nothing_for_the_tokens_that_are_there(model: Any, method: str) -> None:
+    x = ids(2, LENGTH)
+    mask = torch.ones_like(x)
+    mask[0, :33] = 0
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    alone = stock(model, x[:1, 33:])
+    cache = kv.attach(model, method, budget=ROOM)
+    out = []
+    with torch.inference_mode():
+        for start, stop in ((0, 20), (20, 60), (60, LENGTH)):
+            out.append(
+                model(
+                    x[:, start:stop],
+                    attention_mask=mask[:, :stop],
+                    position_ids=positions[:, start:stop],
+                    past_key_values=cache,
+                ).logits
+            )
+    kv.detach(model)
+    logits = torch.cat(out, 1)
+    torch.testing.assert_close(logits[:1, 33:], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits[1:], stock(model, x[1:]), atol=1e-5, rtol=0)
+
+
+def test_generate_gives_the_same_tokens_greedily_and_by_beams(model: Any) -> None:
+    x = ids(2, 40)
+    mask = torch.ones_like(x)
+    mask[1, :7] = 0
+    for options in ({}, {"num_beams": 3}):
+        asked = {"attention_mask": mask, "max_new_tokens": 12, "do_sample": False, **options}
+        expected = model.generate(x, **asked)
+        for method in POLICIES:
+            cache = kv.attach(model, method, budget=ROOM)
+            assert torch.equal(model.generate(x, past_key_values=cache, **asked), expected), (method, options)
+            kv.detach(model)
+
+
+def test_generate_after_a_read_text_equals_generate_from_the_whole(model: Any) -> None:
+    x = ids(1, 60)
+    expected = model.generate(x, max_new_tokens=9, do_sample=False)
+    cache = kv.attach(model, "full")
+    kv.read(model, cache, x[:, :48], chunk=13)
+    first = kv.generate(model, cache, x[:, 48:], max_new_tokens=5, do_sample=False)
+    assert torch.equal(first, expected[:, 60:65])
+    again = kv.generate(model, cache, first[:, -1:], max_new_tokens=4, do_sample=False)  # a second turn
+    assert torch.equal(again, expected[:, 65:])
+    kv.detach(model)
+
+
+def test_bfloat16_agrees_with_the_stock_cache() -> None:
+    model = build("llama").to(torch.bfloat16)
+    x = ids(1, LENGTH)
+    expected = stock(model, x)
+    cache = kv.attach(model, "full")
+    with torch.inference_mode():
+        logits = model(x, past_key_values=cache).logits
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"rope_type": "linear", "factor": 3.0},
+        {"rope_type": "dynamic", "factor": 2.0},
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+        {
+            "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ],
+    ids=lambda s: s["rope_type"],
+)  # fmt: skip
+def test_keys_are_lifted_and_placed_with_the_models_own_scaling(scaling: dict[str, Any]) -> None:
+    model = build("llama", max_position_embeddings=64, rope_parameters={"rope_theta": 10000.0, **scaling})
+    x = ids(1, LENGTH)
+    expected = stock(model, x)
+    cache = kv.attach(model, "streaming", budget=ROOM, positions="compact")
+    chunk = LENGTH if scaling["rope_type"] == "dynamic" else 31  # its frequencies change from pass to pass
+    with torch.inference_mode():
+        logits = torch.cat([model(piece, past_key_values=cache).logits for piece in x.split(chunk, 1)], 1)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
+def test_detach_restores_the_model_and_another_cache_works_while_attached() -> None:
+    model = build("llama")
+    x = ids(2, 30)
+    expected, before = stock(model, x), model.config._attn_implementation
+    kv.attach(model, "streaming")
+    kv.attach(model, "full")
+    torch.testing.assert_close(stock(model, x), expected, atol=1e-5, rtol=0)
+    kv.detach(model)
+    assert model.config._attn_implementation == before
+    assert torch.equal(stock(model, x), expected)
+    copy.deepcopy(model)
