@@ -71,7 +71,7 @@ def chunked(
         inside, since_start, until_end = _lower_diagonal(q, k, v, g), g.cumsum(-2).exp(), _after(g).exp()
     else:
         g = q.new_zeros(q.shape[:-1]) if log_decay is None else _cut(log_decay.unsqueeze(-1), chunk).squeeze(-1)
-        between = _between(g).exp()  # D
+        between = between_sums(g).exp()  # D
         attention = q @ k.mT * between
         since_start, until_end = g.cumsum(-1).exp().unsqueeze(-1), between[..., -1, :].unsqueeze(-1)
         if rate is None:
@@ -135,7 +135,7 @@ def _after(g: Tensor) -> Tensor:
     return F.pad(g[..., 1:, :], (0, 0, 0, 1)).flip(-2).cumsum(-2).flip(-2)
 
 
-def _between(g: Tensor) -> Tensor:
+def between_sums(g: Tensor) -> Tensor:
     """[..., C] -> [..., C, C]: sum of g over (j, i], -inf for j > i; summed directly, never as a difference."""
     size = g.shape[-1]
     lower = torch.ones(size, size, dtype=torch.bool, device=g.device).tril()

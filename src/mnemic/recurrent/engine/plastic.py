@@ -1,0 +1,56 @@
+"""A layer whose memory is a network learnt while reading: gates, initial weights and the engine `network`.
+
+    keep_t = 1 - sigmoid(W x + a),  eta_t = sigmoid(W x + b),  theta_t = max_rate sigmoid(W x + c),   per head
+
+Gates start so that the memory is kept, momentum is short and steps are small: with all at one half a memory
+forgets as fast as it learns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnemic.recurrent.engine.associative import Associative
+from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.parts import wide
+from mnemic.recurrent.engine.state import Tensors
+
+
+class Plastic(Associative):
+    """A memory that is a network; queries and keys have length 1.
+
+    Args:
+        network: the choices that make it.
+        max_rate: the largest step a token can ask for.
+    """
+
+    def __init__(
+        self, name: str, dim: int, heads: int, network: Network, *, max_rate: float = 1.0,
+        key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
+    ) -> None:  # fmt: skip
+        super().__init__(name, dim, heads, key_dim=key_dim, value_dim=value_dim, conv=conv)
+        self.network, self.max_rate = network, max_rate
+        starts = {"rate": 0.0, "forget": -5.0} | ({"momentum": 0.0} if network.momentum else {})
+        self.gates = nn.ModuleDict({name: nn.Linear(dim, heads) for name in starts})
+        for name, start in starts.items():
+            nn.init.constant_(self.gates[name].bias, start)  # type: ignore[arg-type]
+        self.weights = nn.ParameterList(
+            torch.randn(heads, rows, columns) * rows**-0.5
+            for rows, columns in network.structure.shapes(self.key_dim, self.value_dim)
+        )
+
+    def fresh(self, batch: int) -> Tensors:
+        return self.network.fresh([wide(w) for w in self.weights], batch, self.key_dim, self.value_dim)
+
+    def remember(
+        self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensors]:
+        asked = {name: wide(gate(x)).transpose(1, 2) for name, gate in self.gates.items()}
+        gates = Gates(
+            rate=self.max_rate * torch.sigmoid(asked["rate"]),
+            log_keep=F.logsigmoid(-asked["forget"]),
+            log_momentum=F.logsigmoid(asked["momentum"]) if self.network.momentum else None,
+        )
+        return self.network.read(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, gates, memory, lengths)

@@ -1,0 +1,112 @@
+"""What a memory learnt at test time looks like: small networks of linear maps, and their errors layer by layer.
+
+A structure is written once, over a function `linear(i, x)` that applies its i-th weights. Reading passes the
+weights as they are at each token; learning passes the weights frozen at the chunk's start and returns, for
+every linear map, its input and the loss's gradient at its output: their outer product is the gradient of the
+weights, so one token changes every map by a matrix of rank one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Linear = Callable[[int, Tensor], Tensor]
+Error = Callable[[Tensor], Tensor]
+
+
+class Structure(Protocol):
+    def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
+        """(inputs, outputs) of every linear map."""
+        ...
+
+    def read(self, linear: Linear, x: Tensor) -> Tensor:
+        """The network's output at x [..., key_dim]."""
+        ...
+
+    def learn(self, weights: Sequence[Tensor], x: Tensor, error: Error) -> list[tuple[Tensor, Tensor]]:
+        """(input, gradient at the output) of every linear map; `error` is the loss's gradient at the output."""
+        ...
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """f(x) = W_d gelu(... W_2 gelu(W_1 x)); with `residual`, x + LayerNorm of that.
+
+    depth 1 is a matrix; hidden layers are `expansion` times as wide as a key.
+    """
+
+    depth: int = 2
+    expansion: int = 4
+    residual: bool = False
+
+    def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
+        if self.residual and key_dim != value_dim:
+            raise ValueError(
+                f"a residual memory adds keys to values; key_dim {key_dim} must equal value_dim {value_dim}"
+            )
+        sizes = [key_dim, *[self.expansion * key_dim] * (self.depth - 1), value_dim]
+        return list(pairwise(sizes))
+
+    def read(self, linear: Linear, x: Tensor) -> Tensor:
+        h = linear(0, x)
+        for i in range(1, self.depth):
+            h = linear(i, F.gelu(h))
+        return x + F.layer_norm(h, h.shape[-1:]) if self.residual else h
+
+    def learn(self, weights: Sequence[Tensor], x: Tensor, error: Error) -> list[tuple[Tensor, Tensor]]:
+        inputs, outputs = [x], [x @ weights[0]]
+        for weight in weights[1:]:
+            inputs.append(F.gelu(outputs[-1]))
+            outputs.append(inputs[-1] @ weight)
+        h = outputs[-1]
+        if self.residual:
+            gradient = _layer_norm_gradient(h, error(x + F.layer_norm(h, h.shape[-1:])))
+        else:
+            gradient = error(h)
+        gradients = [gradient]
+        for weight, h in zip(reversed(weights[1:]), reversed(outputs[:-1]), strict=True):
+            gradients.append((gradients[-1] @ weight.mT) * _gelu_gradient(h))
+        return list(zip(inputs, reversed(gradients), strict=True))
+
+
+@dataclass(frozen=True)
+class SwiGLU:
+    """f(x) = W_2 (silu(W_0 x) * W_1 x), hidden layer `expansion` times as wide as a key."""
+
+    expansion: int = 1
+
+    def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
+        hidden = self.expansion * key_dim
+        return [(key_dim, hidden), (key_dim, hidden), (hidden, value_dim)]
+
+    def read(self, linear: Linear, x: Tensor) -> Tensor:
+        return linear(2, F.silu(linear(0, x)) * linear(1, x))
+
+    def learn(self, weights: Sequence[Tensor], x: Tensor, error: Error) -> list[tuple[Tensor, Tensor]]:
+        gate, up = x @ weights[0], x @ weights[1]
+        hidden, sigmoid = F.silu(gate) * up, torch.sigmoid(gate)
+        out = error(hidden @ weights[2])
+        back = out @ weights[2].mT
+        gate_gradient = back * up * sigmoid * (1 + gate * (1 - sigmoid))
+        return [(x, gate_gradient), (x, back * F.silu(gate)), (hidden, out)]
+
+
+def _gelu_gradient(x: Tensor) -> Tensor:
+    density = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+    cumulative: Tensor = torch.special.ndtr(x)
+    return cumulative + x * density
+
+
+def _layer_norm_gradient(x: Tensor, gradient: Tensor, eps: float = 1e-5) -> Tensor:
+    spread = (x.var(-1, correction=0, keepdim=True) + eps).sqrt()
+    normal = F.layer_norm(x, x.shape[-1:], eps=eps)
+    centred = gradient - gradient.mean(-1, keepdim=True)
+    return (centred - normal * (gradient * normal).mean(-1, keepdim=True)) / spread

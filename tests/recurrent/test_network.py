@@ -1,0 +1,118 @@
+"""The network engine against a loop that forms every token's weights and asks autograd for every gradient."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mnemic.recurrent.engine.bias import squared
+from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.structure import Perceptron, Structure, SwiGLU
+
+K = V = 4
+HEADS = 2
+STRUCTURES = [
+    Perceptron(depth=1),
+    Perceptron(depth=2, expansion=2),
+    Perceptron(depth=3, expansion=1),
+    Perceptron(depth=2, expansion=2, residual=True),
+    SwiGLU(expansion=2),
+]
+
+
+def half_squared_error(y: Tensor, v: Tensor) -> Tensor:
+    return (y - v).square().sum() / 2
+
+
+def inputs(
+    length: int, seed: int, *, momentum: bool, window: int, batch: int = 1
+) -> tuple[Tensor, Tensor, Tensor, Gates]:
+    """Random tokens; gates of exactly 0 and e^-50 are among the others."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(batch, HEADS, length, *shape, generator=generator, dtype=torch.float64)
+
+    def gate() -> Tensor:
+        log, which = -draw().abs(), torch.randint(5, (batch, HEADS, length), generator=generator)
+        return log.masked_fill(which == 0, 0).masked_fill(which == 1, -50)
+
+    gates = Gates(
+        rate=0.1 * draw().abs(),
+        log_keep=gate(),
+        log_momentum=gate() if momentum else None,
+        weight=draw().abs() if window > 1 else None,
+    )
+    return draw(K), draw(K), draw(V), gates
+
+
+def plain_loop(
+    network: Network, weights: list[Tensor], q: Tensor, k: Tensor, v: Tensor, gates: Gates
+) -> tuple[list[Tensor], list[Tensor]]:
+    """One sequence of one head, token by token; weights [inputs, outputs]; gates [length]."""
+    moment = [torch.zeros_like(w) for w in weights]
+    frozen, now, out = weights, weights, []
+    for t in range(q.shape[0]):
+        total = [torch.zeros_like(w) for w in weights]
+        for i in range(max(0, t - network.window + 1), t + 1):
+            leaves = [w.detach().requires_grad_() for w in frozen]
+            output = network.structure.read(lambda j, x, leaves=leaves: x @ leaves[j], k[i])
+            gradients = torch.autograd.grad(half_squared_error(output, v[i]), leaves)
+            for j, gradient in enumerate(gradients):
+                short = (network.longest / gradient.norm()).clamp_max(1)
+                total[j] = total[j] + (1 if gates.weight is None else gates.weight[i]) * short * gradient
+        carry = 0 if gates.log_momentum is None else gates.log_momentum[t].exp()
+        moment = [carry * m - gates.rate[t] * g for m, g in zip(moment, total, strict=True)]
+        assert gates.log_keep is not None
+        keep = gates.log_keep[t].exp()
+        now = [keep * w + m for w, m in zip(now, moment, strict=True)]
+        out.append(network.structure.read(lambda j, x, now=now: x @ now[j], q[t]))
+        if (t + 1) % network.chunk == 0:
+            frozen = now
+    return out, now
+
+
+@settings(max_examples=40)
+@given(
+    structure=st.sampled_from(STRUCTURES),
+    chunk=st.sampled_from([1, 3, 8]),
+    window=st.sampled_from([1, 2, 5]),
+    momentum=st.booleans(),
+    length=st.integers(1, 18),
+    seed=st.integers(0, 10**6),
+)
+def test_the_chunked_network_is_the_plain_loop(
+    structure: Structure, chunk: int, window: int, momentum: bool, length: int, seed: int
+) -> None:
+    network = Network(structure, squared, chunk=chunk, window=window, momentum=momentum, longest=1.5)
+    q, k, v, gates = inputs(length, seed, momentum=momentum, window=window)
+    torch.manual_seed(seed)
+    weights = [torch.randn(HEADS, *shape, dtype=torch.float64) for shape in structure.shapes(K, V)]
+    got, state = network.read(q, k, v, gates, network.fresh(weights, 1, K, V), None)
+    for head in range(HEADS):
+        own = Gates(*(g if g is None else g[0, head] for g in vars(gates).values()))
+        out, end = plain_loop(network, [w[head] for w in weights], q[0, head], k[0, head], v[0, head], own)
+        assert torch.allclose(got[0, head], torch.stack(out), atol=1e-9, rtol=1e-9)
+        for i, weight in enumerate(end):
+            assert torch.allclose(state[f"running.{i}"][0, head], weight, atol=1e-9, rtol=1e-9)
+
+
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not() -> None:
+    q, k, v, gates = inputs(1, 0, momentum=False, window=1)
+    gates = Gates(rate=torch.ones_like(gates.rate))
+    start = [torch.zeros(HEADS, K, V, dtype=torch.float64)]
+
+    def step(longest: float) -> Tensor:
+        network = Network(Perceptron(depth=1), squared, longest=longest)
+        return network.read(q, k, v, gates, network.fresh(start, 1, K, V), None)[1]["running.0"].norm(
+            dim=(-2, -1)
+        )
+
+    assert torch.allclose(step(0.25), torch.full((1, HEADS), 0.25, dtype=torch.float64))
+    assert torch.allclose(step(1e6), (k.norm(dim=-1) * v.norm(dim=-1)).squeeze(-1))
+
+
+def test_a_residual_memory_needs_keys_as_long_as_values() -> None:
+    with pytest.raises(ValueError, match="key_dim 4 must equal value_dim 6"):
+        Perceptron(residual=True).shapes(4, 6)
