@@ -8,32 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mnemic.store import log, rows, words
+from mnemic.store.queries import DIM, UnknownRecord, get, get_meta, space_code
 from mnemic.types import MnemicError, Part, Record, State, When
-
-DIM = "dim"
-
-
-class UnknownRecord(MnemicError, LookupError):
-    """An id that was never given, or was purged."""
-
-
-def get(con: sqlite3.Connection, ids: Sequence[int]) -> list[Record]:
-    """Records in the order asked."""
-    found = []
-    for id in ids:
-        row = con.execute(f"SELECT {rows.COLUMNS} FROM record WHERE id = ?", (int(id),)).fetchone()
-        if row is None:
-            raise UnknownRecord(f"there is no record {id}; it was never stored, or it was purged")
-        found.append(rows.from_row(row))
-    return found
-
-
-def space_code(con: sqlite3.Connection, name: str) -> int | None:
-    row = con.execute("SELECT id FROM space WHERE name = ?", (name,)).fetchone()
-    return None if row is None else int(row[0])
 
 
 def put(
@@ -82,15 +59,18 @@ def _repeated(
 ) -> int | None:
     """The id under which a record is there already, brought back if it was forgotten."""
     row = con.execute(
-        "SELECT id, state FROM record WHERE digest = ? ORDER BY state = 'live' DESC, id DESC LIMIT 1", (mark,)
+        "SELECT id, state, superseded_by FROM record WHERE digest = ? "
+        "ORDER BY state = 'live' DESC, id DESC LIMIT 1",
+        (mark,),
     ).fetchone()
     if row is None:
         return None
-    id, state = row
-    if state == "superseded" and not (record.source or record.session or record.when):
+    id, state, successor = row
+    closed = state == "superseded" or successor is not None
+    if closed and not (record.source or record.session or record.when):
         return None
     if state == "forgotten":
-        touched[id] = log.move(con, id, "live")
+        touched[id] = log.move(con, id, "superseded" if closed else "live")
     return int(id)
 
 
@@ -124,15 +104,15 @@ def put_parts(
     lengths = {part.vector.shape for some in parts for part in some}
     if not lengths:
         return
-    row = con.execute("SELECT value FROM meta WHERE key = ?", (DIM,)).fetchone()
-    dim = int(row[0]) if row else next(iter(lengths))[0]
+    known_dim = get_meta(con, DIM)
+    dim = int(known_dim) if known_dim else next(iter(lengths))[0]
     if lengths != {(dim,)}:
         wrong = next(iter(lengths - {(dim,)}))
         raise ValueError(
             f"a vector of shape {wrong} among vectors of {dim} numbers; one memory holds the vectors of one "
             "embedder: remove the old ones first (drop_parts) and embed everything anew"
         )
-    if row is None:
+    if known_dim is None:
         con.execute("INSERT INTO meta VALUES (?, ?)", (DIM, str(dim)))
     touched: dict[int, dict[int, State | None]] = defaultdict(dict)
     for id, some in zip(ids, parts, strict=True):
@@ -171,20 +151,3 @@ def supersede(
     if parts is not None:
         put_parts(con, [new.id], [parts], now, new={new.id})
     return new
-
-
-def vectors(con: sqlite3.Connection, condition: str, values: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
-    """(record ids [m], starts [m], ends [m], vectors [m, dim] float32) of the parts of some records, by id."""
-    found = con.execute(
-        f"SELECT record, spans, vectors FROM part WHERE {condition} ORDER BY record", values
-    ).fetchall()
-    if not found:
-        none = np.empty(0, np.int64)
-        row = con.execute("SELECT value FROM meta WHERE key = ?", (DIM,)).fetchone()
-        return none, none, none, np.empty((0, int(row[0]) if row else 0), np.float32)
-    spans, stored = rows.unpack(b"".join(row[1] for row in found), b"".join(row[2] for row in found))
-    ids = np.repeat(
-        np.fromiter((row[0] for row in found), np.int64, len(found)),
-        np.fromiter((len(row[1]) // 8 for row in found), np.int64, len(found)),
-    )
-    return ids, spans[:, 0].astype(np.int64), spans[:, 1].astype(np.int64), stored

@@ -6,120 +6,35 @@ functions on a connection (`rows`, `words`, `log`, `purge`, `transfer`, `doctor`
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sqlite3
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemic.store import file, log, purge, put, rows, words
-from mnemic.store.file import Durability
+from mnemic.store import doctor, file, links, log, purge, put, queries, rows, transfer, words
+from mnemic.store.access import MemoryFile
+from mnemic.store.doctor import Report
+from mnemic.store.links import Link
 from mnemic.store.log import Change
 from mnemic.store.purge import Purge
-from mnemic.types import Filter, Floats, Ints, MnemicError, Part, Record, State, When
+from mnemic.types import Filter, Floats, Ints, Part, Record, State, TraceStats, When
 
 PAGE = 1000  # records read at a time by `scan`
 PATIENCE = 2.0  # seconds that a purge waits for readers
 
 
-class Store:
+class Store(MemoryFile):
     """One memory file; open it with `Store.open`, close it with `close` or a `with` block.
 
     Any number of processes may have it open, to read and to write; they take turns. Within a process the object
     may be used from any thread. Every method raises `MnemicError` if the file is closed, damaged, full, or held
     by another writer for longer than a minute.
     """
-
-    def __init__(self, path: Path, con: sqlite3.Connection) -> None:
-        self.path = path
-        self._con: sqlite3.Connection | None = con
-        self._lock = threading.RLock()
-        self._uses: dict[int, tuple[int, float]] = {}
-
-    @classmethod
-    def open(cls, path: str | Path, *, durability: Durability = "full") -> Store:
-        """Open the memory at `path`, or start one there.
-
-        `durability` is what a returned call promises: "full" that it survives a power cut (one fsync per write,
-        about 4 ms on a common disk), "normal" that it survives the end of the process (about 0.1 ms), but the
-        last moments before a power cut may be lost; neither can leave the file inconsistent.
-
-        Raises:
-            MnemicError: the file is no memory, damaged, or of a newer version; it is left untouched.
-        """
-        path = Path(path)
-        with file.explained(path):
-            try:
-                if not path.exists():
-                    file.create(path)
-                file.look(path)
-                store = cls(path, file.connect(path, durability))
-            except OSError as error:
-                raise MnemicError(f"{path} cannot be opened: {error.strerror}; check the path") from error
-            purge.scrub(store._connection(), patience=0)
-        return store
-
-    def close(self) -> None:
-        """Write what is still to be written; further calls raise."""
-        with self._lock:
-            if self._con is None:
-                return
-            if self._uses:
-                with self._writing():
-                    pass
-            with file.explained(self.path):
-                self._con.close()
-            self._con = None
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # ----------------------------------------------------------------- transactions
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._con is None:
-            raise MnemicError(f"{self.path} is closed; open it again with Store.open")
-        return self._con
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """All of it or nothing; use counts ride along, and an unfinished purge is tried again."""
-        with self._lock, file.explained(self.path):
-            con = self._connection()
-            with file.transaction(con):
-                self._write_uses(con)
-                yield con
-            self._uses.clear()
-            if purge.pending(con):
-                purge.scrub(con, patience=0)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One moment of the file."""
-        with self._lock, file.explained(self.path):
-            con = self._connection()
-            with file.snapshot(con):
-                yield con
-
-    def _write_uses(self, con: sqlite3.Connection) -> None:
-        con.executemany(
-            "INSERT INTO use SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM record WHERE id = ?1) "
-            "ON CONFLICT (record) DO UPDATE SET uses = uses + excluded.uses, used = max(used, excluded.used)",
-            [(id, uses, used) for id, (uses, used) in self._uses.items()],
-        )
 
     # ----------------------------------------------------------------- writing
 
@@ -142,9 +57,13 @@ class Store:
         with self._writing() as con:
             ids, new = put.put(con, records, marks, now)
             if parts is not None:
-                lacking = [at for at, id in enumerate(ids) if id in new or not _has_parts(con, id)]
+                lacking = [
+                    at
+                    for at, id in enumerate(ids)
+                    if id in new or not len(queries.vectors(con, "record = ?", [id])[0])
+                ]
                 put.put_parts(con, [ids[at] for at in lacking], [parts[at] for at in lacking], now, new)
-            return put.get(con, ids)
+            return queries.get(con, ids)
 
     def put_parts(self, ids: Sequence[int], parts: Sequence[Sequence[Part]]) -> None:
         """Give records their vectors, in place of those they had.
@@ -162,7 +81,7 @@ class Store:
         """Throw all vectors away, so that another embedder can fill them in (see `without_parts`)."""
         with self._writing() as con:
             con.execute("DELETE FROM part")
-            con.execute("DELETE FROM meta WHERE key = ?", (put.DIM,))
+            con.execute("DELETE FROM meta WHERE key = ?", (queries.DIM,))
 
     def supersede(
         self, id: int, text: str, *, when: When | None = None, parts: Sequence[Part] | None = None
@@ -188,9 +107,9 @@ class Store:
         detail = {"reason": reason} if reason else {}
         with self._writing() as con:
             touched: dict[int, dict[int, str | None]] = defaultdict(dict)
-            for record in put.get(con, list(dict.fromkeys(ids))):
+            for record in queries.get(con, list(dict.fromkeys(ids))):
                 if record.state != "forgotten":
-                    space = put.space_code(con, record.space) or 0
+                    space = queries.space_code(con, record.space) or 0
                     touched[space][record.id] = log.move(con, record.id, "forgotten")
             for space, states in touched.items():
                 log.note(con, time.time(), "forget", space, states.items(), detail)
@@ -203,8 +122,19 @@ class Store:
         several takes as many undos.
         """
         with self._writing() as con:
-            code = None if space is None else put.space_code(con, space) or -1
+            code = None if space is None else queries.space_code(con, space) or -1
             return log.undo(con, time.time(), code)
+
+    def link(self, a: int, b: int, kind: str, weight: float = 1.0) -> None:
+        """Tie record `a` to record `b`; the same tie again changes its weight.
+
+        Raises:
+            UnknownRecord: no such record.
+            MnemicError: they are in different spaces.
+            ValueError: they are the same record.
+        """
+        with self._writing() as con:
+            links.link(con, Link(int(a), int(b), kind, float(weight)), time.time())
 
     def touch(self, ids: Sequence[int], now: float) -> None:
         """Count records as used at `now`; kept until the next write or `close`, lost by a kill."""
@@ -247,7 +177,7 @@ class Store:
             UnknownRecord: no such record (a `LookupError`).
         """
         with self._reading() as con:
-            return put.get(con, ids)
+            return queries.get(con, ids)
 
     def scan(
         self,
@@ -265,20 +195,11 @@ class Store:
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
             with self._reading() as con:
-                said, values = "id > ?", [after]
-                if where is not None:
-                    sql, more = rows.condition(where, put.space_code(con, where.space))
-                    said, values = f"{said} AND {sql}", values + more
-                page = con.execute(
-                    f"SELECT {rows.COLUMNS} FROM record WHERE {said} AND "
-                    f"state IN ({', '.join('?' * len(states))}) ORDER BY id LIMIT ?",
-                    (*values, *states, size),
-                ).fetchall()
-            for row in page:
-                yield rows.from_row(row)
+                page = queries.page(con, where, states, after, size)
+            yield from page
             if len(page) < size:
                 return
-            after = page[-1][0]
+            after = page[-1].id
             left = None if left is None else left - size
 
     def columns(self, after: int = 0, ids: Sequence[int] | Ints | None = None) -> dict[str, NDArray[Any]]:
@@ -287,27 +208,18 @@ class Store:
         "id", "order": int64; "space", "source", "session", "author", "kind": str or None; "when_start",
         "when_end" (NaN if unknown), "written": float64 seconds.
         """
-        said, values = _some("record.id", after, ids)
         with self._reading() as con:
-            table = con.execute(
-                "SELECT record.id, space.name, source, session, author, kind, rank, when_start, when_end, "
-                f"written FROM record JOIN space ON space.id = record.space WHERE state = 'live' AND {said} "
-                "ORDER BY record.id",
-                values,
-            ).fetchall()
-        columns = list(zip(*table, strict=True)) or [()] * len(_COLUMNS)
-        return {name: np.array(column, dtype) for (name, dtype), column in zip(_COLUMNS, columns, strict=True)}
+            return queries.columns(con, after, ids)
 
     def parts(self, after: int = 0) -> tuple[Ints, Ints, Ints, Floats]:
         """The vectors of live records after id `after`, by id: (ids [m], starts, ends, vectors [m, dim])."""
         with self._reading() as con:
-            return put.vectors(con, _LIVE_PARTS, (after,))
+            return queries.vectors(con, _LIVE_PARTS, (after,))
 
     def parts_of(self, ids: Sequence[int] | Ints) -> tuple[Ints, Ints, Ints, Floats]:
         """The vectors of some records in any state, by id: (ids [m], starts, ends, vectors [m, dim])."""
-        said, values = _some("record", 0, ids)
         with self._reading() as con:
-            return put.vectors(con, said, values)
+            return queries.vectors(con, *queries.some("record", 0, ids))
 
     def without_parts(self, limit: int = PAGE) -> list[int]:
         """Ids of live records that have no vector yet."""
@@ -325,7 +237,7 @@ class Store:
         `where` restricts what is found; how common a word is is counted over the whole space.
         """
         with self._reading() as con:
-            space = put.space_code(con, where.space)
+            space = queries.space_code(con, where.space)
             if space is None:
                 return np.empty(0, np.int64), np.empty(0, np.float32)
             ids, scores = words.score(con, space, terms)
@@ -335,6 +247,19 @@ class Store:
                 keep = np.isin(ids, np.fromiter((id for (id,) in allowed), np.int64))
                 ids, scores = ids[keep], scores[keep]
         return words.best(ids, scores, limit)
+
+    def links(self, ids: Sequence[int] | Ints) -> list[Link]:
+        """The ties between live records that start or end at some ids, ordered by (a, b, kind)."""
+        with self._reading() as con:
+            return links.links(con, ids)
+
+    def trace_stats(self, space: str) -> tuple[Ints, TraceStats]:
+        """What a retention rule may look at: (ids [n], one row per live record of a space).
+
+        Importance is `meta["importance"]`, 0.5 where nothing is said; bytes are those of text and vectors.
+        """
+        with self._reading() as con:
+            return queries.traces(con, space, self._uses)
 
     # ----------------------------------------------------------------- history
 
@@ -346,7 +271,7 @@ class Store:
     def log(self, after: int = 0, limit: int | None = None, space: str | None = None) -> list[Change]:
         """The changes after entry `after`, oldest first, of all spaces or one."""
         with self._reading() as con:
-            code = None if space is None else put.space_code(con, space) or -1
+            code = None if space is None else queries.space_code(con, space) or -1
             return log.read(con, "seq > ?1 AND (?2 IS NULL OR space = ?2)", [after, code], limit)
 
     def changes(self, since: int) -> tuple[int, Ints, Ints]:
@@ -368,11 +293,25 @@ class Store:
             )
             return dict(found.fetchall())
 
+    def stats(self, space: str | None = None) -> dict[str, Any]:
+        """Counts and bytes of one space, or of the whole memory.
+
+        "live", "superseded", "forgotten": records; "text_bytes", "vectors", "vector_bytes", "links", "changes";
+        "first", "last": event times in seconds, None without any; for the whole memory also "file_bytes" and
+        "pending", the purged records of which bytes may remain.
+        """
+        with self._reading() as con:
+            if space is not None:
+                return queries.stats(con, queries.space_code(con, space) or -1)
+            beside = (self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
+            size = sum(one.stat().st_size for one in beside if one.exists())
+            pending = purge.pending(con) or ()
+            return queries.stats(con, None) | {"file_bytes": size, "pending": len(pending)}
+
     def get_meta(self, key: str) -> str | None:
         """What `set_meta` wrote; None if nothing."""
         with self._reading() as con:
-            row = con.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            return queries.get_meta(con, key)
 
     def set_meta(self, key: str, value: str | None) -> None:
         """Write down something about the memory as a whole; None removes it."""
@@ -382,21 +321,43 @@ class Store:
             else:
                 con.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    # ----------------------------------------------------------------- out, in, and well
 
-_COLUMNS: tuple[tuple[str, type], ...] = (
-    ("id", np.int64), ("space", object), ("source", object), ("session", object), ("author", object),
-    ("kind", object), ("order", np.int64), ("when_start", np.float64), ("when_end", np.float64),
-    ("written", np.float64),
-)  # fmt: skip
+    def export(self, stream: TextIO, space: str | None = None) -> dict[str, int]:
+        """Write the memory, or one space, as JSON lines without loss; returns how many records, links, changes.
+
+        What is read belongs to one moment; others may go on writing.
+        """
+        with file.explained(self.path), self._apart() as con, file.snapshot(con):
+            return transfer.export(con, stream, space)
+
+    def import_(self, stream: Iterable[str]) -> int:
+        """Read what `export` wrote, all of it or nothing; returns how many records are new here.
+
+        An empty memory becomes what was exported, ids, history and settings included. In any other one records
+        get new ids, exact repeats are left out, and one `undo` per space takes the import back.
+
+        Raises:
+            MnemicError: it is not a whole and unchanged export, or its vectors are of another embedder.
+        """
+        with self._writing() as con:
+            return transfer.import_(con, stream, time.time())
+
+    def backup(self, path: str | Path) -> None:
+        """Copy the memory to a new file while others go on using it; what was purged is not in it.
+
+        Raises:
+            MnemicError: the path is taken.
+        """
+        with file.explained(self.path), self._apart() as con:
+            transfer.backup(con, Path(path))
+
+    def doctor(self) -> Report:
+        """Look everything over, mend what is derived, finish what is pending; reads and tokenises it all."""
+        with self._writing() as con:
+            report = doctor.examine(con)
+        left = self.finish_purges()
+        return report if left.done else replace(report, found=(*report.found, left.detail))
+
+
 _LIVE_PARTS = "record > ? AND record IN (SELECT id FROM record WHERE state = 'live')"
-
-
-def _some(column: str, after: int, ids: Sequence[int] | Ints | None) -> tuple[str, tuple[Any, ...]]:
-    """A condition on ids: those after one, or those of a list."""
-    if ids is None:
-        return f"{column} > ?", (after,)
-    return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps([int(id) for id in ids]),)
-
-
-def _has_parts(con: sqlite3.Connection, id: int) -> bool:
-    return con.execute("SELECT 1 FROM part WHERE record = ?", (id,)).fetchone() is not None

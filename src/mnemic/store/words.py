@@ -8,6 +8,7 @@ word is elsewhere cannot be felt. Scores are BM25 with the statistics of the spa
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,6 +53,28 @@ def rebuild(con: sqlite3.Connection) -> None:
         rows = [(id, space, indexed(author, text)) for id, space, author, text in batch]
         add(con, rows)
         con.executemany("UPDATE record SET terms = ? WHERE id = ?", [(len(t), id) for id, _, t in rows])
+
+
+def in_step(con: sqlite3.Connection) -> bool:
+    """Whether the index holds exactly the terms of the live records (counted per term and per record)."""
+    terms: Counter[str] = Counter()
+    live: set[int] = set()
+    for id, space, author, text, length in con.execute(
+        "SELECT id, space, author, text, terms FROM record WHERE state = 'live'"
+    ):
+        found = coded(space, indexed(author, text))
+        if len(found) != length:
+            return False
+        live.add(id)
+        terms.update(found)
+    con.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words_counted USING fts5vocab(main, words, row)")
+    try:
+        con.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+        counted = dict(con.execute("SELECT term, cnt FROM words_counted"))
+        held = {id for (id,) in con.execute("SELECT id FROM words_docsize")}
+    except sqlite3.DatabaseError:
+        return False
+    return counted == terms and held == live
 
 
 def score(con: sqlite3.Connection, space: int, terms: Sequence[str]) -> tuple[Ints, NDArray[np.float64]]:
