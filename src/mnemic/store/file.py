@@ -27,20 +27,28 @@ CHECKED_WHOLE = 64 << 20  # bytes up to which opening reads every page (about 1 
 def create(path: Path) -> None:
     """Put a new, empty memory at `path`; if another process was faster, its file stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    con = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        con = sqlite3.connect(draft, isolation_level=None)
-        try:
-            con.execute("PRAGMA journal_mode = WAL")
-            con.execute("BEGIN IMMEDIATE")
-            con.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            migrate(con)
-            con.execute("COMMIT")
-        finally:
-            con.close()
+        con.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(con)
+        content = bytearray(con.serialize())
+    finally:
+        con.close()
+    content[18:20] = b"\2\2"  # the header's two marks of a database in WAL mode
+    draft = draft_of(path)
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         publish(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_of(path: Path) -> Path:
+    """The name under which a file is made before it gets its own."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
 
 
 def publish(draft: Path, path: Path) -> bool:
@@ -74,10 +82,7 @@ def look(path: Path) -> None:
         raise MnemicError(
             f"{path} is not a memory file, or its beginning was overwritten; it was left as it is"
         )
-    page, counter, pages, version, mark, valid_for = (
-        struct.unpack_from(form, head, at)[0]
-        for form, at in ((">H", 16), (">I", 24), (">I", 28), (">I", 60), (">I", 68), (">I", 92))
-    )
+    version, mark = struct.unpack_from(">I4xI", head, 60)
     if mark != APPLICATION_ID:
         raise MnemicError(
             f"{path} is an SQLite database of another program, not a memory; it was left as it is"
@@ -86,23 +91,46 @@ def look(path: Path) -> None:
         raise MnemicError(
             f"{path} has format {version}, this mnemic knows up to {len(MIGRATIONS)}; install a newer mnemic"
         )
+    if (missing := _missing(path)) and _missing(path):  # twice: once may be another process at work
+        raise MnemicError(spoilt % f"cut short: {missing} bytes are missing")
+    if size > CHECKED_WHOLE:
+        return
+    # Immutable leaves no files beside a damaged one; it may err only where another process has begun to write.
+    fault = _fault(path, "immutable=1") if _settled(path) else "unsettled"
+    if fault is not None and not _settled(path):
+        fault = _fault(path, "mode=ro")
+    if fault is not None:
+        raise MnemicError(spoilt % fault)
+
+
+def _settled(path: Path) -> bool:
+    """Whether all there is lies in the file itself, nothing in a write-ahead log."""
     wal = path.with_name(path.name + "-wal")
-    page = 65536 if page == 1 else page
-    settled = not wal.exists() or wal.stat().st_size == 0
-    if settled and counter == valid_for and size < pages * page:
-        raise MnemicError(spoilt % f"cut short: {size} bytes of {pages * page}")
-    if size <= CHECKED_WHOLE:
-        con = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
-        try:
-            found = str(con.execute("PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise
-            found = str(error)
-        finally:
-            con.close()
-        if found != "ok":
-            raise MnemicError(spoilt % found.splitlines()[0])
+    return not wal.exists() or wal.stat().st_size == 0
+
+
+def _missing(path: Path) -> int:
+    """Bytes by which a settled file is shorter than its header says."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        page, counter, pages, valid_for = struct.unpack(">16xH6xII60xI4x", file.read(100))
+    if counter != valid_for or not _settled(path):
+        return 0
+    return max(0, int(65536 if page == 1 else page) * int(pages) - size)
+
+
+def _fault(path: Path, how: str) -> str | None:
+    """The first thing wrong with the pages of a file; None if nothing is."""
+    con = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=PATIENCE)
+    try:
+        found = str(con.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        found = str(error)
+    finally:
+        con.close()
+    return None if found == "ok" else found.splitlines()[0]
 
 
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:

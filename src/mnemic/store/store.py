@@ -145,18 +145,18 @@ class Store(MemoryFile):
 
     # ----------------------------------------------------------------- purging
 
-    def purge(self, ids: Sequence[int]) -> Purge:
+    def purge(self, ids: Sequence[int], *, patience: float = PATIENCE) -> Purge:
         """Erase records from every byte of the file; cannot be undone. Unknown ids are passed over.
 
         Rewrites the file (time and free space of about its size). While a reader holds an older state it is
-        pending, and tried again at each write, each opening, and by `finish_purges`.
+        pending (after `patience` seconds), and tried again at each write, each opening, and by `finish_purges`.
         """
         with self._lock, file.explained(self.path):
             con = self._connection()
             with file.transaction(con):
                 for id in purge.erase(con, [int(id) for id in ids], time.time()):
                     self._uses.pop(id, None)
-            return purge.scrub(con, PATIENCE)
+            return purge.scrub(con, patience)
 
     def finish_purges(self, patience: float = PATIENCE) -> Purge:
         """Try to finish what is pending, waiting at most `patience` seconds for readers."""
@@ -352,11 +352,11 @@ class Store(MemoryFile):
         with file.explained(self.path), self._apart() as con:
             transfer.backup(con, Path(path))
 
-    def doctor(self) -> Report:
+    def doctor(self, *, patience: float = PATIENCE) -> Report:
         """Look everything over, mend what is derived, finish what is pending; reads and tokenises it all."""
         with self._writing() as con:
             report = doctor.examine(con)
-        left = self.finish_purges()
+        left = self.finish_purges(patience)
         return report if left.done else replace(report, found=(*report.found, left.detail))
 
 

@@ -7,9 +7,7 @@ with the counts and the sha256 of all lines before it, so that a piece of an exp
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import time
 from base64 import b64decode, b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -210,7 +208,7 @@ class _Reader:
 def backup(con: sqlite3.Connection, path: Path) -> None:
     """Copy a memory, compacted, while others go on using it; `path` must be free."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    draft = file.draft_of(path)
     try:
         con.execute("VACUUM INTO ?", (str(draft),))
         if not file.publish(draft, path):
