@@ -158,9 +158,20 @@ def test_an_id_stands_for_one_document() -> None:
     index.add([3], [["a"]])
     with pytest.raises(ValueError, match="id 3 is already indexed"):
         index.add([3], [["b"]])
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="stand once"):
         index.add([4, 4], [["b"], ["c"]])
     index.remove([3])
     index.add([3], [["b"]])
     assert index.search(["a"], 5)[1].tolist() == []
     assert index.search(["b"], 5)[1].tolist() == [3]
+
+
+def test_rows_and_terms_of_removed_documents_are_given_back() -> None:
+    index = WordIndex()
+    index.add(range(8), [["common", f"only{n}"] for n in range(8)])
+    index.remove([1])
+    assert index.ids.tolist() == [0, -1, 2, 3, 4, 5, 6, 7]
+    index.remove([2])
+    assert index.ids.tolist() == [0, 3, 4, 5, 6, 7]
+    assert "only2" not in index._vocabulary
+    assert index.search(["only5"], 3)[1].tolist() == [5]

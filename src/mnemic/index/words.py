@@ -9,8 +9,8 @@ f(t, d): how often term t stands in d; |d|: terms in d; N: documents; n(t): docu
 k1 = 1.2, b = 0.75.
 
 Postings lie in a few sorted segments that are merged as they grow, each at most half as large as the one
-before it, so that adding costs O(log n) per posting. A removed document keeps its row until `compact`; its
-postings are passed over when they are counted, so that N, n(t) and avgdl always follow.
+before it, so that adding costs O(log n) per posting. A removed document keeps its row for a while; its postings
+are passed over when they are counted, so that N, n(t) and avgdl always follow.
 """
 
 from __future__ import annotations
@@ -142,27 +142,25 @@ class WordIndex:
     """An inverted index over documents of terms, ranked by BM25.
 
     Attributes:
-        ids: [rows] the id of every row, in the order of adding, removed ones included until `compact`.
-        alive: [rows] False where the document was removed.
+        ids: [rows] the id of every row, in the order of adding, -1 where the document was removed.
     """
 
     def __init__(self) -> None:
         self.ids: Ints = np.empty(0, np.int64)
-        self.alive: Mask = np.empty(0, np.bool_)
-        self._lengths: NDArray[np.int32] = np.empty(0, np.int32)
+        self._lengths: NDArray[np.int32] = np.empty(0, np.int32)  # 0 where removed
         self._vocabulary: dict[str, int] = {}
         self._segments: list[_Segment] = []
         self._norms: Floats | None = None
 
     def __len__(self) -> int:
-        return int(self.alive.sum())
+        return int((self.ids >= 0).sum())
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays and, estimated at 120 a term, of the vocabulary."""
-        rows = self.ids.nbytes + self.alive.nbytes + self._lengths.nbytes
         norms = 0 if self._norms is None else self._norms.nbytes
-        return rows + norms + sum(s.nbytes for s in self._segments) + 120 * len(self._vocabulary)
+        rows = self.ids.nbytes + self._lengths.nbytes + norms
+        return rows + sum(segment.nbytes for segment in self._segments) + 120 * len(self._vocabulary)
 
     def add(self, ids: Iterable[int] | Ints, docs: Sequence[Sequence[str]]) -> None:
         """Index `docs` (lists of terms) under `ids`.
@@ -175,11 +173,10 @@ class WordIndex:
             raise ValueError(f"{len(new)} ids for {len(docs)} documents; give one document per id")
         if not len(new):
             return
-        known = self.ids[self.alive]
-        if len(known) and new.min() <= known.max() and np.isin(new, known).any():
-            raise ValueError(f"id {new[np.isin(new, known)][0]} is already indexed; remove it first")
-        if len(np.unique(new)) < len(new):
-            raise ValueError("the same id stands twice in one call; give each document once")
+        if new.min() < 0 or len(np.unique(new)) < len(new):
+            raise ValueError("ids must be 0 or larger, and each stand once in a call")
+        if len(self.ids) and new.min() <= self.ids.max() and (known := np.isin(new, self.ids)).any():
+            raise ValueError(f"id {new[known][0]} is already indexed; remove it first")
         lengths = np.fromiter(map(len, docs), np.int32, len(docs))
         vocabulary = self._vocabulary
         flat = [vocabulary.setdefault(term, len(vocabulary)) for term in chain.from_iterable(docs)]
@@ -194,59 +191,69 @@ class WordIndex:
             )
         )
         self.ids = np.concatenate([self.ids, new])
-        self.alive = np.concatenate([self.alive, np.ones(len(new), np.bool_)])
         self._lengths = np.concatenate([self._lengths, lengths])
         self._norms = None
 
     def _push(self, segment: _Segment) -> None:
         while self._segments and 2 * len(segment.rows) > len(self._segments[-1].rows):
             segment = _merge(self._segments.pop(), segment)
-        self._segments.append(segment)
+        if len(segment.rows):
+            self._segments.append(segment)
 
     def remove(self, ids: Iterable[int] | Ints) -> int:
-        """Take documents out of every score and statistic; returns how many were there."""
-        gone = self.alive & np.isin(self.ids, np.fromiter(ids, np.int64))
-        self.alive = self.alive & ~gone
+        """Take documents out of every score and statistic; returns how many were there.
+
+        Rows move up once a quarter of them is gone.
+        """
+        gone = (self.ids >= 0) & np.isin(self.ids, np.fromiter(ids, np.int64))
+        self.ids = np.where(gone, -1, self.ids)
+        self._lengths = np.where(gone, 0, self._lengths).astype(np.int32)
         self._norms = None
+        if 4 * len(self) <= 3 * len(self.ids):
+            self.compact()
         return int(gone.sum())
 
     def compact(self) -> None:
-        """Give the rows of removed documents back; the others move up, in order."""
-        moved = (np.cumsum(self.alive) - 1).astype(np.int32)
-        kept = []
-        for segment in self._segments:
-            keep = self.alive[segment.rows]
-            kept.append(_Segment.of(segment.spread()[keep], moved[segment.rows[keep]], segment.counts[keep]))
+        """Give the rows of removed documents back, the others move up; terms nobody holds are forgotten."""
+        alive = self.ids >= 0
+        moved = (np.cumsum(alive) - 1).astype(np.int32)
+        kept = [(segment, alive[segment.rows]) for segment in self._segments]
+        held = np.zeros(len(self._vocabulary), np.bool_)
+        for segment, keep in kept:
+            held[segment.spread()[keep]] = True
+        codes = (np.cumsum(held) - 1).astype(np.int32)
+        names = [term for term, code in self._vocabulary.items() if held[code]]
+        self._vocabulary = {term: code for code, term in enumerate(names)}
         self._segments = []
-        for segment in kept:
-            self._push(segment)
-        self.ids, self._lengths = self.ids[self.alive], self._lengths[self.alive]
-        self.alive = np.ones(len(self.ids), np.bool_)
-        self._norms = None
+        for segment, keep in kept:
+            term, row = codes[segment.spread()[keep]], moved[segment.rows[keep]]
+            self._push(_Segment.of(term, row, segment.counts[keep]))
+        self.ids, self._lengths, self._norms = self.ids[alive], self._lengths[alive], None
 
     def scores(self, terms: Iterable[str]) -> Floats:
         """[rows] BM25 of every document for the distinct `terms`; 0 where none of them stands (or removed)."""
         scores = np.zeros(len(self.ids), np.float32)
-        n = len(self)
-        whole = n == len(self.ids)
+        alive = self.ids >= 0
+        n, whole = int(alive.sum()), bool(alive.all())
+        norms = self._length_norms()
         for term in dict.fromkeys(terms):
             code = self._vocabulary.get(term)
             if code is None:
                 continue
             found = [(s.rows[at], s.counts[at]) for s in self._segments if (at := s.find(code)).stop]
             if not whole:
-                found = [(rows[keep], counts[keep]) for rows, counts in found for keep in [self.alive[rows]]]
+                found = [(rows[keep], counts[keep]) for rows, counts in found for keep in [alive[rows]]]
             holding = sum(len(rows) for rows, _ in found)
             idf = np.float32(max(np.log((n - holding + 0.5) / (holding + 0.5)), LEAST_IDF))
             for rows, counts in found:
                 count = counts.astype(np.float32)
-                scores[rows] += idf * np.float32(K1 + 1) * count / (count + self._length_norms()[rows])
+                scores[rows] += idf * np.float32(K1 + 1) * count / (count + norms[rows])
         return scores
 
     def _length_norms(self) -> Floats:
         """[rows] k1 (1 - b + b |d| / avgdl)."""
         if self._norms is None:
-            mean = max(float(self._lengths[self.alive].sum()), 1.0) / max(len(self), 1)
+            mean = max(float(self._lengths.sum()), 1.0) / max(len(self), 1)
             self._norms = (K1 * (1 - B + B * self._lengths / mean)).astype(np.float32)
         return self._norms
 

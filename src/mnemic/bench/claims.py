@@ -1,0 +1,77 @@
+"""Executes the claims that methods carry, each against its baseline and with its sabotaged twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnemic.bench import runner, stats
+from mnemic.recipes import recipes
+from mnemic.types import Claim
+
+
+def check(claim: Claim, outcome: runner.Outcome, seed: int = 0) -> dict[str, Any]:
+    """Method against baseline over the cases both have; the verdict says if the twin fails too."""
+    kept, low, high = _difference(claim, outcome, claim.method, seed)
+    _, twin_low, _ = _difference(claim, outcome, claim.sabotage, seed)
+    holds, twin_holds = low > claim.margin, twin_low > claim.margin
+    verdict = "holds" if holds else "does not hold here"
+    return {
+        "says": claim.says,
+        "metric": claim.metric,
+        "budget": claim.budget,
+        "method_mean": _mean(outcome, claim.method, claim.metric),
+        "baseline_mean": _mean(outcome, claim.baseline, claim.metric),
+        "sabotage_mean": _mean(outcome, claim.sabotage, claim.metric),
+        "difference": float(kept.mean()) * _sign(claim),
+        "low": low if claim.better == "more" else -high,
+        "high": high if claim.better == "more" else -low,
+        "n": len(kept),
+        "holds": holds,
+        "sabotage_fails": not twin_holds,
+        "verdict": verdict if not twin_holds else f"{verdict}, but so does its sabotaged twin: not shown",
+    }
+
+
+def run(rooms: list[str] | None, data: Path | None, options: runner.Options) -> list[dict[str, Any]]:
+    """Every claim of these rooms (of all), tasks run once each; in order of room and name."""
+    carriers = [
+        (recipe, claim)
+        for recipe in recipes()
+        if rooms is None or recipe.room in rooms
+        if (claim := recipe.claim()) is not None
+    ]
+    outcomes: dict[str, runner.Outcome] = {}
+    for name in dict.fromkeys(claim.task for _, claim in carriers):
+        task = runner.task(name)
+        outcomes[name] = task.run(runner.data_folder(task, data), options)
+    return [
+        {"room": recipe.room, "name": recipe.name, "paper": recipe.paper, "task": claim.task}
+        | check(claim, outcomes[claim.task], options.seed)
+        for recipe, claim in carriers
+    ]
+
+
+def merge(old: list[Mapping[str, Any]], new: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    """New results in place of old ones of the same method; those whose method is gone are dropped."""
+    alive = {(recipe.room, recipe.name) for recipe in recipes()}
+    both = {(each["room"], each["name"]): each for each in [*old, *new]}
+    return [both[key] for key in sorted(both) if key in alive]
+
+
+def _sign(claim: Claim) -> int:
+    return 1 if claim.better == "more" else -1
+
+
+def _difference(claim: Claim, outcome: runner.Outcome, system: str, seed: int) -> tuple[Any, float, float]:
+    """Differences to the baseline, positive where the system is better, with their interval."""
+    rows = outcome.systems
+    delta = _sign(claim) * stats.differences(rows[system], rows[claim.baseline], claim.metric)
+    return np.asarray(delta), *stats.interval(delta, seed=seed)
+
+
+def _mean(outcome: runner.Outcome, system: str, metric: str) -> float:
+    return float(np.mean(list(stats.column(outcome.systems[system], metric).values())))

@@ -1,0 +1,169 @@
+"""Turns committed results into pages: one a bench, tables and plots made from the JSON and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+
+def page(path: Path) -> Path:
+    """Write NAME.md and its plots beside the result NAME.json; returns the page's path."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    plots = [intervals_plot(result, path)] if len(result["systems"]) > 1 else []
+    plots += [curve_plot(title, curve, path) for title, curve in result["extra"].get("curves", {}).items()]
+    machine = result["machine"]
+    text = [
+        f"# {result['task']}",
+        "",
+        result["protocol"],
+        "",
+        f"Cases: {result['part']}. Each cell: mean [95% bootstrap interval], n below. "
+        f"The default settings are **{result['default']}**.",
+        "",
+        table(result["systems"]),
+        "",
+        *paired_table(result),
+        *(f"![{plot.stem}]({plot.name})\n" for plot in plots),
+        f"Made by `{result['command']}` (seed {result['seed']}, version {result['version']}) in "
+        f"{result['seconds']:.0f} s on {machine['processor']}, {machine['cores']} cores, "
+        f"Python {machine['python']}; data: [{path.name}]({path.name}).",
+    ]
+    target = path.with_suffix(".md")
+    target.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return target
+
+
+def table(systems: Mapping[str, Metrics]) -> str:
+    """A Markdown table: a row a system, a column a metric."""
+    metrics = list(dict.fromkeys(metric for each in systems.values() for metric in each))
+    lines = ["| system | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    for system, values in systems.items():
+        lines.append(f"| {system} | " + " | ".join(cell(values.get(metric)) for metric in metrics) + " |")
+    return "\n".join(lines)
+
+
+def cell(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}] n={value['n']}"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def paired_table(result: Mapping[str, Any]) -> list[str]:
+    if not result["paired"]:
+        return []
+    lines = [
+        f"Paired with {result['default']} (its mean minus the other's, 95% interval, sign-flip p after Holm):",
+        "",
+        "| metric | against | difference | p |",
+        "|---|---|---|---|",
+    ]
+    for metric, others in result["paired"].items():
+        for system, each in others.items():
+            lines.append(
+                f"| {metric} | {system} | {each['difference']:+.3f} [{each['low']:+.3f}, {each['high']:+.3f}] "
+                f"n={each['n']} | {each['p_holm']:.3g} |"
+            )
+    return [*lines, ""]
+
+
+def intervals_plot(result: Mapping[str, Any], path: Path, most: int = 6) -> Path:
+    """Means with their intervals, a panel a metric (the first `most` of them)."""
+    plt = _pyplot()
+    metrics = list(result["metrics"])[:most]
+    systems = list(result["systems"])
+    figure, panels = plt.subplots(
+        1,
+        len(metrics),
+        figsize=(1.5 + 2.2 * len(metrics), 0.8 + 0.28 * len(systems)),
+        sharey=True,
+        squeeze=False,
+    )
+    for panel, metric in zip(panels[0], metrics, strict=True):
+        for row, system in enumerate(systems):
+            value = result["systems"][system].get(metric)
+            if value:
+                colour = "tab:blue" if system == result["default"] else "0.45"
+                panel.plot([value["low"], value["high"]], [row, row], color=colour, linewidth=1.5)
+                panel.plot(value["value"], row, "o", color=colour, markersize=5)
+        panel.set_title(metric, fontsize=9)
+        panel.grid(axis="x", alpha=0.3)
+    panels[0][0].set_yticks(range(len(systems)), systems, fontsize=8)
+    panels[0][0].invert_yaxis()
+    return _save(figure, path.with_suffix(".svg"))
+
+
+def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
+    """Lines of [x, y] or [x, y, low, high] points."""
+    plt = _pyplot()
+    figure, panel = plt.subplots(figsize=(6, 3.8))
+    for label, points in curve["lines"].items():
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        (line,) = panel.plot(x, y, marker="o", markersize=3, linewidth=1.3, label=label)
+        if points and len(points[0]) == 4:
+            panel.fill_between(
+                x, [p[2] for p in points], [p[3] for p in points], color=line.get_color(), alpha=0.15
+            )
+    if curve.get("log_x"):
+        panel.set_xscale("log")
+    panel.set_xlabel(curve["x"])
+    panel.set_ylabel(curve["y"])
+    panel.set_title(title, fontsize=10)
+    panel.grid(alpha=0.3)
+    if len(curve["lines"]) > 1:
+        panel.legend(fontsize=7)
+    slug = "".join(letter if letter.isalnum() else "-" for letter in title.lower()).strip("-")
+    return _save(figure, path.with_name(f"{path.stem}-{slug}.svg"))
+
+
+def claims_board(results: Sequence[Mapping[str, Any]]) -> str:
+    """The board of docs/claims.md: paper, claim, measured, interval, holds or not."""
+    lines = [
+        "# Claims",
+        "",
+        "What each method's paper reports, in the smallest experiment that shows it here: method minus",
+        "baseline over the cases not tuned on, 95% bootstrap interval; the same condition must fail for the",
+        "sabotaged twin. A claim that does not hold stays.",
+        "",
+        "| method | paper | claim | measured | at equal | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in results:
+        measured = (
+            f"{each['metric']}: {number(each['method_mean'])} against {number(each['baseline_mean'])}, "
+            f"{each['difference']:+.3f} [{each['low']:+.3f}, {each['high']:+.3f}] n={each['n']}"
+        )
+        lines.append(
+            f"| {each['room']}/{each['name']} | {each['paper']} | {each['says']} | {measured} "
+            f"| {each['budget']} | {each['verdict']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        from mnemic.types import MnemicError
+
+        raise MnemicError("plots need matplotlib: pip install 'mnemic[bench]'") from None
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "mnemic"
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    _pyplot().close(figure)
+    return path

@@ -1,0 +1,92 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnemic.bench import claims, report, runner
+from mnemic.types import Claim, MnemicError
+
+
+class Coins:
+    """A task without data: system "good" is right in 9 cases of 10, "bad" in half, on the same cases."""
+
+    NAME = "coins"
+    FOLDER = None
+    PROTOCOL = "A case is a coin."
+
+    def run(self, data: Path | None, options: runner.Options) -> runner.Outcome:
+        cases = options.chosen([f"c{n}" for n in range(200)], lambda case: case)
+        good = [{"id": case, "right": n % 10 > 0, "time": None} for n, case in enumerate(cases)]
+        bad = [{"id": case, "right": n % 2} for n, case in enumerate(cases)]
+        curve = {"curve": {"x": "x", "y": "y", "lines": {"a": [[0, 1, 0, 2], [1, 2, 1, 3]]}}}
+        return runner.Outcome({"good": good, "bad": bad, "twin": list(bad)}, "good", {"curves": curve})
+
+
+@pytest.fixture(autouse=True)
+def coins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "task", lambda name: Coins())
+
+
+def test_a_result_says_what_was_measured_over_how_many_and_how_to_make_it_again() -> None:
+    result = runner.run("coins", options=runner.Options(limit=100, seed=3, quiet=True))
+    assert result["metrics"] == result["systems"]["good"]
+    right = result["metrics"]["right"]
+    assert right["value"] == pytest.approx(0.9)
+    assert right["n"] == 100
+    assert right["low"] < 0.9 < right["high"]
+    assert "time" not in result["metrics"]
+    assert result["paired"]["right"]["bad"]["difference"] == pytest.approx(0.4)
+    assert result["paired"]["right"]["bad"]["p_holm"] < 0.001
+    assert result["command"] == "mnemic bench coins --limit 100 --seed 3"
+
+
+def test_the_halves_are_disjoint_and_together_all() -> None:
+    def cases(part: Any) -> set[str]:
+        rows: Sequence[runner.Row] = Coins().run(None, runner.Options(part=part)).systems["good"]
+        return {row["id"] for row in rows}
+
+    assert cases("tune") | cases("report") == cases("all")
+    assert not cases("tune") & cases("report")
+    assert 70 < len(cases("tune")) < 130
+
+
+def test_a_page_shows_every_system_and_its_plots(tmp_path: Path) -> None:
+    path = tmp_path / "coins.json"
+    runner.save(runner.run("coins", options=runner.Options(quiet=True)), path)
+    text = report.page(path).read_text()
+    for row in ("| good | 0.900 [", "| bad | 0.500 [", "| right | twin | +0.400"):
+        assert row in text
+    assert {each.name for each in tmp_path.glob("*.svg")} == {"coins.svg", "coins-curve.svg"}
+    assert json.loads(path.read_text())["metrics"]["right"]["n"] == 200
+
+
+def claim(**changes: Any) -> Claim:
+    stated = {"says": "s", "task": "coins", "method": "good", "baseline": "bad", "sabotage": "twin"}
+    return Claim(**(stated | {"metric": "right", "budget": "one coin"} | changes))
+
+
+def test_a_claim_holds_only_when_its_whole_interval_is_over_the_margin() -> None:
+    outcome = Coins().run(None, runner.Options())
+    assert claims.check(claim(), outcome)["verdict"] == "holds"
+    assert claims.check(claim(margin=0.4), outcome)["verdict"] == "does not hold here"
+    assert claims.check(claim(better="less"), outcome)["verdict"] == "does not hold here"
+    slower = claim(method="bad", baseline="good", sabotage="good", better="less")
+    assert claims.check(slower, outcome)["verdict"] == "holds"
+    assert "sabotaged twin" in claims.check(claim(sabotage="good"), outcome)["verdict"]
+    assert "| holds |" in report.claims_board(
+        [{"room": "kv", "name": "n", "paper": 1} | claims.check(claim(), outcome)]
+    )
+
+
+def test_a_task_without_its_data_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    task = Coins()
+    task.FOLDER = "coins"  # type: ignore[assignment]
+    monkeypatch.delenv("MNEMIC_BENCH_DATA", raising=False)
+    with pytest.raises(MnemicError, match="MNEMIC_BENCH_DATA"):
+        runner.data_folder(task, None)
+    (tmp_path / "coins").mkdir()
+    (tmp_path / "coins" / "a.json").touch()
+    assert runner.data_folder(task, tmp_path) == tmp_path / "coins"
+    assert runner.data_folder(task, tmp_path / "coins") == tmp_path / "coins"
