@@ -1,0 +1,216 @@
+"""The live records of a memory in arrays, one row each, so that a question is a few array operations.
+
+A mirror holds no text: columns, postings of words, and vectors. Words and vectors are loaded when first asked
+for; all are kept in step with the file by its log of changes, whoever wrote them. Rows are in the order of ids.
+A mirror can always be thrown away.
+
+How common a word is, and how long a record, is counted within each space, so no tenant can feel another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemic.index.flat import FlatIndex
+from mnemic.index.words import WordIndex
+from mnemic.store.store import Store
+from mnemic.store.words import indexed
+from mnemic.types import Filter, Floats, Ints, Mask
+
+PAGE = 5000  # records fetched at a time
+FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
+PATIENCE = 3  # such questions, before a word index is built
+
+_CODED = ("space", "source", "session", "author", "kind")
+
+
+class Mirror:
+    """The arrays of one store. `refresh` fills them and keeps them in step; not for several threads at once.
+
+    Attributes:
+        ids: [n] int64, ascending.
+        space, source, session, author, kind: [n] int32, places in `names`.
+        order: [n] int64.
+        when_start, when_end: [n] float64 seconds, NaN where unknown; written: [n] float64 seconds.
+        previous, next: [n] int64, rows of the neighbours by order within (space, source, session), -1 if none.
+        names: what the codes stand for.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seq = 0
+        self.ids: Ints = np.empty(0, np.int64)
+        self.order: Ints = np.empty(0, np.int64)
+        self.space, self.source, self.session, self.author, self.kind, self._group = (
+            np.empty(0, np.int32) for _ in range(6)
+        )
+        self.when_start, self.when_end, self.written = (np.empty(0, np.float64) for _ in range(3))
+        self.previous: Ints = np.empty(0, np.int64)
+        self.next: Ints = np.empty(0, np.int64)
+        self.names: list[str | None] = []
+        self._codes: dict[str | None, int] = {}
+        self._groups: dict[tuple[int, int, int], int] = {}
+        self._words: dict[int, WordIndex] = {}
+        self._asked: dict[int, int] = {}
+        self._vectors: FlatIndex | None = None
+        self._vector_rows = np.empty(0, np.int32)  # row here of each row there, -1 where removed
+        self._vector_parts = np.empty(0, np.int32)  # which part of its record
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # ----------------------------------------------------------------- in step with the file
+
+    def refresh(self) -> None:
+        """Take in what was written since the last call, by any process; a moment's work if nothing was."""
+        seq, live, gone = self._store.changes(self._seq)
+        if seq == self._seq:
+            return
+        self._seq = seq
+        gone = gone[np.isin(gone, self.ids)]
+        new = live[~np.isin(live, self.ids)]
+        if len(gone):
+            self._keep(~np.isin(self.ids, gone))
+        for some in _pages(new):
+            self._append(self._store.columns(ids=some))
+        if len(new) and not (np.diff(self.ids) > 0).all():
+            self._keep(np.argsort(self.ids))
+        if len(gone) or len(new):
+            self._join()
+        for space, index in self._words.items():
+            index.remove(gone)
+            self._add_words(index, new[self.space[self.rows(new)] == space])
+        if self._vectors is not None:
+            self._vectors.remove(np.concatenate([gone, live]))
+            self._add_vectors(self._vectors, live)
+
+    def _columns(self) -> tuple[str, ...]:
+        return ("ids", *_CODED, "_group", "order", "when_start", "when_end", "written")
+
+    def _keep(self, rows: Mask | Ints) -> None:
+        for name in self._columns():
+            setattr(self, name, getattr(self, name)[rows])
+
+    def _append(self, columns: dict[str, NDArray[np.generic]]) -> None:
+        coded = {name: np.array([self._code(value) for value in columns[name]], np.int32) for name in _CODED}
+        together = zip(*(coded[name].tolist() for name in ("space", "source", "session")), strict=True)
+        group = [self._groups.setdefault(key, len(self._groups)) for key in together]
+        more = columns | coded | {"ids": columns["id"], "_group": np.array(group, np.int32)}
+        for name in self._columns():
+            setattr(self, name, np.concatenate([getattr(self, name), more[name]]))
+
+    def _code(self, name: str | None) -> int:
+        code = self._codes.setdefault(name, len(self.names))
+        if code == len(self.names):
+            self.names.append(name)
+        return code
+
+    def _join(self) -> None:
+        """Find every row's neighbours."""
+        ranked = np.argsort(
+            self._group.astype(np.int64) << 32 | np.clip(self.order, 0, 2**32 - 1), kind="stable"
+        )
+        together = self._group[ranked[:-1]] == self._group[ranked[1:]]
+        before, after = ranked[:-1][together], ranked[1:][together]
+        self.previous, self.next = np.full(len(self), -1), np.full(len(self), -1)
+        self.previous[after], self.next[before] = before, after
+
+    # ----------------------------------------------------------------- questions
+
+    def rows(self, ids: Sequence[int] | Ints) -> Ints:
+        """The rows of `ids`, -1 for those that are not live."""
+        wanted = np.asarray(ids, np.int64)
+        if not len(self):
+            return np.full(len(wanted), -1)
+        at = np.minimum(np.searchsorted(self.ids, wanted), len(self) - 1)
+        return np.where(self.ids[at] == wanted, at, -1)
+
+    def mask(self, where: Filter) -> Mask:
+        """[n] which rows a filter lets through."""
+        passed: Mask = self.space == self._codes.get(where.space, -1)
+        for name in ("source", "session", "author", "kind"):
+            value = getattr(where, name)
+            if value is not None:
+                passed &= getattr(self, name) == self._codes.get(value, -1)
+        if where.before is not None:
+            passed &= self.when_end <= where.before
+        if where.after is not None:
+            passed &= self.when_start >= where.after
+        if where.during is not None:
+            passed &= (self.when_start < where.during.end) & (self.when_end > where.during.start)
+        return passed
+
+    def words(self, terms: Sequence[str], space: str) -> Floats:
+        """[n] BM25 of the records of a space for any of some stemmed terms; 0 where none stands."""
+        scores = np.zeros(len(self), np.float32)
+        code = self._codes.get(space, -1)
+        index = self._words.get(code)
+        if index is None:
+            size = int((self.space == code).sum())
+            self._asked[code] = self._asked.get(code, 0) + 1
+            if size <= FEW and self._asked[code] <= PATIENCE:
+                ids, found = self._store.words(terms, Filter(space=space), size)
+                rows = self.rows(ids)
+                scores[rows[rows >= 0]] = found[rows >= 0]
+                return scores
+            index = self._words[code] = WordIndex()
+            self._add_words(index, self.ids[self.space == code])
+        rows = self.rows(index.ids)
+        scores[rows[rows >= 0]] = index.scores(terms)[rows >= 0]
+        return scores
+
+    def _add_words(self, index: WordIndex, ids: Ints) -> None:
+        for some in _pages(ids):
+            records = self._store.get(some.tolist())
+            index.add(some, [indexed(record.author, record.text) for record in records])
+
+    def vectors(self, query: Floats) -> tuple[Floats, Ints]:
+        """Similarity of every record to `query` [dim], and the part of it that is nearest: ([n], [n]).
+
+        A record's similarity is that of its nearest part; without any vector it is -1, and so is its part.
+        """
+        scores, parts = np.full(len(self), -1, np.float32), np.full(len(self), -1)
+        if self._vectors is None:
+            self._vectors = FlatIndex()
+            self._add_vectors(self._vectors, self.ids)
+        there = self._vector_rows >= 0
+        if there.any():
+            rows, found = self._vector_rows[there], (self._vectors.keys @ query)[there]
+            np.maximum.at(scores, rows, found)
+            best = np.flatnonzero(found == scores[rows])[::-1]
+            parts[rows[best]] = self._vector_parts[there][best]
+        return scores, parts
+
+    def _add_vectors(self, index: FlatIndex, ids: Ints) -> None:
+        for some in _pages(ids):
+            of, _, _, vectors = self._store.parts_of(some)
+            if len(of):
+                index.add(vectors, of)
+        self._vector_rows = self.rows(index.ids).astype(np.int32)
+        first = np.flatnonzero(np.diff(index.ids, prepend=-2))
+        self._vector_parts = np.arange(len(index.ids), dtype=np.int32)
+        self._vector_parts -= np.repeat(first, np.diff(first, append=len(index.ids))).astype(np.int32)
+
+    def spans(self, rows: Sequence[int] | Ints, parts: Sequence[int] | Ints) -> list[tuple[int, int]]:
+        """The characters [start, end) of some rows' texts that parts of them stand for; (0, 0) for part -1."""
+        of, starts, ends, _ = self._store.parts_of(self.ids[rows])
+        first = np.searchsorted(of, self.ids[rows])
+        return [
+            (int(starts[at + part]), int(ends[at + part])) if part >= 0 else (0, 0)
+            for at, part in zip(first, parts, strict=True)
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays (the tables of names and groups are not counted)."""
+        columns = sum(int(getattr(self, name).nbytes) for name in self._columns())
+        joined = self.previous.nbytes + self.next.nbytes + self._vector_rows.nbytes + self._vector_parts.nbytes
+        vectors = 0 if self._vectors is None else self._vectors.nbytes
+        return columns + joined + vectors + sum(index.nbytes for index in self._words.values())
+
+
+def _pages(ids: Ints) -> Iterator[Ints]:
+    return (ids[at : at + PAGE] for at in range(0, len(ids), PAGE))

@@ -1,0 +1,200 @@
+"""A mirror answers as the file would, after any change by anyone, and keeps spaces apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from mnemic.index.words import terms
+from mnemic.store import Store, mirror
+from mnemic.store.mirror import Mirror
+from mnemic.types import Filter, Part, Record, When
+
+DIM = 3
+SPACES = ("default", "other")
+
+
+def vector(*values: float) -> np.ndarray:
+    return np.array(values, np.float32) / np.float32(np.linalg.norm(values))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "m.mnemic", durability="normal") as store:
+        yield store
+
+
+class Churn(RuleBasedStateMachine):
+    """Two mirrors of one file, one asked after every step and one now and then, against the file itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "m.mnemic"
+        self.store = Store.open(path, durability="normal")
+        self.other = Store.open(path, durability="normal")
+        self.near, self.far = Mirror(self.store), Mirror(self.other)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.other.close()
+        self.folder.cleanup()
+
+    @rule(
+        space=st.sampled_from(SPACES),
+        session=st.sampled_from([None, "s", "t"]),
+        texts=st.lists(st.text("ab c", max_size=8), min_size=1, max_size=4),
+        order=st.integers(0, 3),
+        when=st.sampled_from([None, "2020", "2021-05-06"]),
+        vectors=st.lists(st.integers(0, 5), max_size=3),
+    )
+    def put(self, space, session, texts, order, when, vectors) -> None:
+        records = [
+            Record(text=text, space=space, session=session, author=text[:1], order=order + n,
+                   when=When.parse(when) if when else None)
+            for n, text in enumerate(texts)
+        ]  # fmt: skip
+        parts = [
+            [Part(n, n + 1, vector(v + 1, n + 1, len(r.text) + 1)) for n, v in enumerate(vectors)]
+            for r in records
+        ]
+        self.store.put(records, parts)
+
+    def some(self, data: st.DataObject) -> int:
+        return data.draw(st.sampled_from([record.id for record in self.store.scan()]))
+
+    @precondition(lambda self: any(True for _ in self.store.scan()))
+    @rule(data=st.data(), what=st.sampled_from(["forget", "purge", "supersede", "parts"]))
+    def change(self, data, what) -> None:
+        id = self.some(data)
+        if what == "forget":
+            self.store.forget([id])
+        elif what == "purge":
+            self.store.purge([id])
+        elif what == "parts":
+            self.store.put_parts([id], [[Part(0, 1, vector(id, 1, 2)), Part(1, 2, vector(1, id, 2))]])
+        else:
+            self.store.supersede(id, "b a " + "c" * (id % 4))
+
+    @rule()
+    def undo(self) -> None:
+        self.store.undo()
+
+    @rule()
+    def look_from_afar(self) -> None:
+        self.agrees(self.far, self.other)
+
+    @invariant()
+    def the_near_mirror_agrees(self) -> None:
+        self.agrees(self.near, self.store)
+
+    @staticmethod
+    def agrees(mirror: Mirror, store: Store) -> None:
+        mirror.refresh()
+        records = list(store.scan())
+        assert mirror.ids.tolist() == [record.id for record in records]
+        for name in ("space", "source", "session", "author", "kind"):
+            assert [mirror.names[code] for code in getattr(mirror, name)] == [getattr(r, name) for r in records]
+        assert mirror.order.tolist() == [record.order for record in records]
+        for row, record in enumerate(records):
+            place = (record.space, record.source, record.session)
+            later = [
+                (other.order, n) for n, other in enumerate(records)
+                if (other.space, other.source, other.session) == place
+                and (other.order, n) > (record.order, row)
+            ]  # fmt: skip
+            assert mirror.next[row] == (min(later)[1] if later else -1)
+            if later:
+                assert mirror.previous[mirror.next[row]] == row
+        assert (mirror.previous >= 0).sum() == (mirror.next >= 0).sum()
+        query = vector(1, 2, 0.5)
+        of, starts, ends, vectors = store.parts()
+        scores, parts = mirror.vectors(query)
+        spans = mirror.spans(np.arange(len(records)), parts)
+        for row, record in enumerate(records):
+            own = of == record.id
+            if not own.any():
+                assert (scores[row], parts[row], spans[row]) == (-1, -1, (0, 0))
+                continue
+            near = vectors[own] @ query
+            assert scores[row] == pytest.approx(near.max(), abs=1e-5)
+            assert near[parts[row]] == pytest.approx(near.max(), abs=1e-5)
+            assert spans[row] == (starts[own][parts[row]], ends[own][parts[row]])
+        for space in SPACES:
+            inside = mirror.mask(Filter(space=space))
+            assert inside.tolist() == [record.space == space for record in records]
+            scores = mirror.words(terms("a c"), space)
+            ids, found = store.words(terms("a c"), Filter(space=space), len(records))
+            assert set(np.flatnonzero(scores)) == set(mirror.rows(ids))
+            assert inside[scores > 0].all()
+            np.testing.assert_allclose(scores[mirror.rows(ids)], found, rtol=1e-4)
+
+
+TestChurn = Churn.TestCase
+TestChurn.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+
+
+def test_a_filter_lets_through_what_the_file_would(store: Store) -> None:
+    store.put(
+        [
+            Record(text=f"{n}", source="book" if n % 2 else None, author="me" if n % 3 else "you",
+                   session=f"s{n % 4}", kind="turn" if n % 5 else "text", order=n,
+                   when=When.parse(f"20{n:02d}-03") if n % 7 else None)
+            for n in range(40)
+        ]
+    )  # fmt: skip
+    copy = Mirror(store)
+    copy.refresh()
+    moment = When.parse("2017-03-20").start
+    for where in (
+        Filter(source="book"),
+        Filter(author="you", kind="text"),
+        Filter(session="s3", before=moment),
+        Filter(after=moment),
+        Filter(before=When.parse("2017-04").start),
+        Filter(during=When.parse("2017-03-10")),
+        Filter(during=When.parse("2016")),
+        Filter(author="nobody"),
+        Filter(space="elsewhere"),
+    ):
+        assert copy.ids[copy.mask(where)].tolist() == [record.id for record in store.scan(where)], where
+
+
+def test_the_file_and_the_index_give_the_same_words(store: Store) -> None:
+    store.put([Record(text=f"common rare{n % 9} {'x ' * n}", order=n) for n in range(60)])
+    copy = Mirror(store)
+    copy.refresh()
+    answers = [copy.words(terms("common rare4 x"), "default") for _ in range(mirror.PATIENCE + 2)]
+    assert len(copy._words[int(copy.space[0])]) == 60
+    for answer in answers:
+        np.testing.assert_allclose(answer, answers[0], rtol=1e-5)
+
+
+def test_a_mirror_holds_no_text(store: Store) -> None:
+    store.put([Record(text="zanzibarish words that nobody else has", title="quokkas")])
+    copy = Mirror(store)
+    copy.refresh()
+    for _ in range(mirror.PATIENCE + 2):
+        copy.words(["zanzibarish"], "default")
+    held = repr([vars(copy), [vars(index) for index in copy._words.values()]])
+    assert "zanzibarish words" not in held
+    assert "quokkas" not in held
+
+
+def test_nothing_is_read_when_nothing_was_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put([Record(text="one")])
+    copy = Mirror(store)
+    copy.refresh()
+    before = copy.ids
+    monkeypatch.setattr(Store, "columns", lambda *_, **__: pytest.fail("read again"))
+    copy.refresh()
+    assert copy.ids is before
+    assert copy.rows([1, 99]).tolist() == [0, -1]
