@@ -1,0 +1,67 @@
+"""From recalled evidence to an answer that quotes, cites and dates, or says that it is not in memory.
+
+With a language model the answer is `written` from the evidence and kept as far as its citations hold. Without
+one it is the phrase that `extract` finds most fitting. Both say how sure they are, and under the threshold the
+answer is withheld.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mnemic.read import extract, written
+from mnemic.read.question import analyse
+from mnemic.read.written import ABSENT
+from mnemic.types import Answer, Citation, LanguageModel, Recall, When
+
+THRESHOLD = 0.2
+"""Chosen on the tuning half of SQuAD 2.0 by `python -m mnemic.bench.fit_answers`: see its output."""
+
+
+def answer(
+    question: str,
+    evidence: Recall,
+    *,
+    now: When | str | float | datetime | None = None,
+    model: LanguageModel | None = None,
+    threshold: float | None = None,
+) -> Answer:
+    """Answer a question from what was recalled for it.
+
+    Args:
+        evidence: what a recall brought back; nothing else is looked at.
+        now: the time the question is asked at; None if it does not matter.
+        model: writes the answer, which is then checked; None answers by quoting.
+        threshold: least confidence, 0 to 1, for an answer to be given. By default `THRESHOLD` when quoting;
+            a model's answer is withheld only if none of its citations holds.
+
+    Raises:
+        ValueError: the question is empty, the threshold is not between 0 and 1, or `now` is not a date.
+    """
+    if not question.strip():
+        raise ValueError("the question is empty; ask something, e.g. 'who went to sea?'")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"a threshold is a probability, between 0 and 1, not {threshold}")
+    moment = None if now is None else When.parse(now)
+    if model is not None:
+        given = written.write(question, evidence, now=moment, model=model)
+        return _withheld_under(threshold or 0.0, given)
+    return _withheld_under(THRESHOLD if threshold is None else threshold, quoted(question, evidence))
+
+
+def quoted(question: str, evidence: Recall) -> Answer:
+    """The phrase of the evidence that fits the question best, quoted and cited, with its probability."""
+    asked = analyse(question)
+    found = extract.statements(evidence)
+    ranked = extract.candidates(asked, found)
+    if not ranked:
+        return Answer(ABSENT, abstained=True, evidence=evidence)
+    best = ranked[0]
+    citation = Citation(best.statement.record, best.text, best.start, best.end)
+    return Answer(best.text, (citation,), False, extract.trust(asked, found, ranked), evidence)
+
+
+def _withheld_under(threshold: float, given: Answer) -> Answer:
+    if given.abstained or given.confidence >= threshold:
+        return given
+    return Answer(ABSENT, (), True, given.confidence, given.evidence)

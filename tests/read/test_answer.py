@@ -1,0 +1,88 @@
+"""What `ask` promises whatever the question: real quotes, honest silence, nothing beyond the evidence."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnemic.read.answer import answer
+from mnemic.types import Answer, Hit, Recall, Record
+
+LIGHTHOUSE = (
+    "The lighthouse at Cape Morrow was built by Edith Varga in 1871. It stands 43 metres tall. "
+    "Its lamp was moved to the museum in Brindle because the glass had cracked. "
+    "The first keeper, Jonas Pell, lived there with two goats and a telescope."
+)
+BAKERY = "The bakery on Tulip Street sells rye bread every Friday. Mr Okafor opens the shop at six."
+
+
+def recalled(*texts: str) -> Recall:
+    return Recall(tuple(Hit(Record(text=t, id=n), 1.0 / n) for n, t in enumerate(texts, 1)))
+
+
+def assert_quotes_are_real(given: Answer) -> None:
+    for citation in given.citations:
+        assert citation.record.text[citation.start : citation.end] == citation.quote
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Who built the lighthouse at Cape Morrow?", "Edith Varga"),
+        ("Who was the first keeper?", "Jonas Pell"),
+        ("In what year was the lighthouse built?", "1871"),
+        ("What does the bakery on Tulip Street sell?", "rye bread"),
+    ],
+)
+def test_the_words_that_answer_are_quoted_and_cited(question: str, expected: str) -> None:
+    given = answer(question, recalled(BAKERY, LIGHTHOUSE), threshold=0.0)
+    assert expected in given.text
+    assert_quotes_are_real(given)
+    assert given.citations
+    assert given.citations[0].quote == given.text
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text(alphabet="abc XYZ.,?!'\"()\n1250%—é", max_size=60), max_size=4),
+    st.text(alphabet="whoteabc XYZ?,'\"\n12", min_size=1, max_size=40).filter(str.strip),
+)
+def test_whatever_the_evidence_every_quote_is_a_real_substring(texts: list[str], question: str) -> None:
+    given = answer(question, recalled(*texts), threshold=0.0)
+    assert_quotes_are_real(given)
+    assert given.abstained or given.citations
+
+
+def test_a_higher_threshold_never_answers_what_a_lower_one_withheld() -> None:
+    questions = ["Who built the lighthouse?", "Who sold the telescope?", "What is the capital of Peru?"]
+    for question in questions:
+        given = [answer(question, recalled(LIGHTHOUSE, BAKERY), threshold=t / 20) for t in range(21)]
+        silent = [a.abstained for a in given]
+        assert silent == sorted(silent)
+        assert len({a.confidence for a in given}) == 1
+
+
+def test_a_withheld_answer_shows_neither_words_nor_sources() -> None:
+    given = answer("What is the capital of Peru?", recalled(BAKERY), threshold=1.0)
+    assert (given.abstained, given.text, given.citations) == (True, "not in memory", ())
+
+
+def test_without_evidence_it_is_not_in_memory() -> None:
+    assert answer("Who went to sea?", Recall(()), threshold=0.0).abstained
+
+
+def test_what_the_evidence_does_not_mention_is_trusted_less() -> None:
+    evidence = recalled(LIGHTHOUSE)
+    asked = answer("Who built the lighthouse at Cape Morrow?", evidence, threshold=0.0)
+    foreign = answer("Who painted the chapel ceiling at Vinnoye?", evidence, threshold=0.0)
+    assert foreign.confidence < asked.confidence
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5])
+def test_a_threshold_outside_zero_to_one_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        answer("Who?", recalled(BAKERY), threshold=threshold)
+
+
+def test_an_empty_question_is_refused() -> None:
+    with pytest.raises(ValueError, match="question is empty"):
+        answer("  ", recalled(BAKERY))
