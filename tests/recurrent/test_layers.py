@@ -177,7 +177,7 @@ def test_autocast_trains(name: str) -> None:
 
 def test_no_two_layers_are_the_same_layer() -> None:
     """Names with identical outputs on the same weights would be one layer."""
-    x = text(1, 20)
+    x = text(1, 100)
     outputs = [make(name)(x)[0] for name in LAYERS]
     for i, a in enumerate(outputs):
         assert not any(torch.allclose(a, b, atol=1e-3) for b in outputs[:i]), LAYERS[i]

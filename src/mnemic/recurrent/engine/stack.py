@@ -1,0 +1,62 @@
+"""A language model of recurrent layers: tokens in, logits and the layers' states out.
+
+x = embed(ids);   for every block: x = x + layer(norm(x)),  x = x + mlp(norm(x));   logits = head(norm(x))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnemic.recurrent.engine.layer import Layer
+from mnemic.recurrent.engine.parts import HeadNorm
+from mnemic.recurrent.engine.state import State
+
+
+class SwishMLP(nn.Module):
+    """W_3 (silu(W_1 x) * W_2 x), twice as wide inside."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(dim, 4 * dim, bias=False), nn.Linear(2 * dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, -1)
+        y: Tensor = self.down(F.silu(gate) * value)
+        return y
+
+
+class Block(nn.Module):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer, self.mlp = layer, SwishMLP(layer.dim)
+        self.before_layer, self.before_mlp = HeadNorm(layer.dim), HeadNorm(layer.dim)
+
+    def forward(self, x: Tensor, state: State | None, mask: Tensor | None) -> tuple[Tensor, State]:
+        y, state = self.layer(self.before_layer(x), state, mask)
+        x = x + y
+        return x + self.mlp(self.before_mlp(x)), state
+
+
+class Stack(nn.Module):
+    """A causal model of the given layers, one block each; embedding and head share their weights."""
+
+    def __init__(self, vocab: int, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        dim = layers[0].dim
+        self.embed = nn.Embedding(vocab, dim)
+        nn.init.normal_(self.embed.weight, std=dim**-0.5)
+        self.blocks = nn.ModuleList(Block(layer) for layer in layers)
+        self.norm = HeadNorm(dim)
+
+    def forward(
+        self, ids: Tensor, states: Sequence[State] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, list[State]]:
+        """ids [batch, length] -> (logits [batch, length, vocab], one state a block)."""
+        x, kept = self.embed(ids), []
+        for i, block in enumerate(self.blocks):
+            x, state = block(x, None if states is None else states[i], mask)
+            kept.append(state)
+        return F.linear(self.norm(x), self.embed.weight), kept

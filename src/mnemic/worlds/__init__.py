@@ -1,0 +1,1 @@
+"""Texts this project generates: seeded, endless, with their answers."""
