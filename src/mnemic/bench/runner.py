@@ -236,8 +236,8 @@ def machine() -> dict[str, str | int | None]:
     }
 
 
-def save(result: Mapping[str, Any], path: Path) -> None:
-    """Write a result whole or not at all."""
+def save(result: Mapping[str, Any] | Sequence[Any], path: Path) -> None:
+    """Write JSON whole or not at all, numbers to six places."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(path.suffix + ".part")
     draft.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

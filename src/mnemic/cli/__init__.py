@@ -21,6 +21,8 @@ COMMANDS = {
     "undo": "keep",
     "profile": "keep",
     "methods": "measure",
+    "bench": "measure",
+    "claims": "measure",
 }
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mnemic.memory import Memory
 
 
-def command(name: str, *, memory: bool = True) -> Callable[[Callable[..., None]], click.Command]:
+def command(
+    name: str, *, memory: bool = True, json_flag: bool = True
+) -> Callable[[Callable[..., None]], click.Command]:
     """A command with `--json`, `--memory` and failures told in one sentence."""
 
     def made(function: Callable[..., None]) -> click.Command:
@@ -37,9 +39,11 @@ def command(name: str, *, memory: bool = True) -> Callable[[Callable[..., None]]
                     f"{error.filename}: {error.strerror}" if error.filename else str(error)
                 ) from None
 
-        options = [
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/json.md).")
-        ]
+        options = []
+        if json_flag:
+            options.append(
+                click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/json.md).")
+            )
         if memory:
             options.append(
                 click.option(

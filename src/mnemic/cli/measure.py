@@ -1,19 +1,40 @@
-"""methods: what is built from which paper, and how it compares."""
+"""methods, bench, claims: what is built from which paper, and how it compares."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 from mnemic.cli.common import command, print_json
 from mnemic.recipes import ROOMS, recipes
+from mnemic.types import MnemicError
+
+RESULTS = Path("docs/results")
+BOARD = Path("docs/claims.md")
+
+data_option = click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+    help="Where the data is [default: MNEMIC_BENCH_DATA].",
+)  # fmt: skip
+cache_option = click.option(
+    "--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", envvar="MNEMIC_BENCH_CACHE",
+    help="Keep vectors of texts here, so that a run continues where it stopped [env MNEMIC_BENCH_CACHE].",
+)  # fmt: skip
+part_option = click.option(
+    "--part", type=click.Choice(["all", "tune", "report"]), default="all", show_default=True,
+    help="Which half of the cases, by a hash of their ids.",
+)  # fmt: skip
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N cases.")
+seed_option = click.option("--seed", type=int, default=0, show_default=True)
 
 
 @command("methods", memory=False)
-@click.option("--room", type=click.Choice(ROOMS), help="Only those of one room.")
+@click.argument("room", required=False, type=click.Choice(ROOMS))
 def methods_command(room: str | None, as_json: bool) -> None:
-    """The published methods that are here: room, name, paper, what each does."""
+    """The published methods that are here (of one ROOM): name, paper, what each does."""
     found: list[dict[str, Any]] = [
         {"room": it.room, "name": it.name, "paper": it.paper, "summary": it.summary} for it in recipes(room)
     ]
@@ -22,3 +43,90 @@ def methods_command(room: str | None, as_json: bool) -> None:
     for it in found:
         click.echo(f"{it['room'] + '/' + it['name']:<28} {it['paper'] or '':>4}  {it['summary']}")
     return None
+
+
+@command("bench", memory=False, json_flag=False)
+@click.argument("name", required=False)
+@data_option
+@part_option
+@limit_option
+@seed_option
+@click.option("--option", "extra", multiple=True, metavar="KEY=VALUE", help="An option of this bench.")
+@cache_option
+@click.option(
+    "--json",
+    "out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="OUT",
+    help="Write the result here.",
+)
+@click.option("--docs", is_flag=True, help=f"Write result, page and plots to {RESULTS}.")
+def bench_command(
+    name: str | None,
+    data: Path | None,
+    part: Literal["all", "tune", "report"],
+    limit: int | None,
+    seed: int,
+    extra: tuple[str, ...],
+    cache: Path | None,
+    out: Path | None,
+    docs: bool,
+) -> None:
+    """Measure: run the bench NAME (without one: list them) and print means with 95% intervals."""
+    from mnemic.bench import report, runner
+
+    if name is None:
+        for each in runner.names():
+            click.echo(each)
+        return
+    options = runner.Options(part, limit, seed, _pairs(extra), cache)
+    result = runner.run(name, data, options)
+    if out:
+        runner.save(result, out)
+    if docs:
+        runner.save(result, RESULTS / f"{name}.json")
+        click.echo(f"wrote {report.page(RESULTS / f'{name}.json')}", err=True)
+    for system, metrics in result["systems"].items():
+        click.echo(click.style(system, bold=system == result["default"]))
+        for metric, value in metrics.items():
+            click.echo(f"  {metric:<28} {report.cell(value)}")
+
+
+@command("claims", memory=False)
+@click.argument("rooms", nargs=-1, type=click.Choice(ROOMS))
+@data_option
+@limit_option
+@seed_option
+@cache_option
+def claims_command(
+    rooms: tuple[str, ...], data: Path | None, limit: int | None, seed: int, cache: Path | None, as_json: bool
+) -> None:
+    """Execute what the methods' papers claim (those of ROOMS) and write the board docs/claims.md."""
+    from mnemic.bench import claims, report, runner
+
+    options = runner.Options("report", limit, seed, {}, cache)
+    new = claims.run(list(rooms) or None, data, options)
+    stored = RESULTS / "claims.json"
+    old = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
+    merged = claims.merge(old, new)
+    runner.save(merged, stored)
+    BOARD.write_text(report.claims_board(merged), encoding="utf-8")
+    click.echo(f"wrote {BOARD}", err=True)
+    if as_json:
+        return print_json({"claims": new})
+    for each in new:
+        click.echo(
+            f"{each['room']}/{each['name']:<20} {each['metric']}: {each['difference']:+.3f} "
+            f"[{each['low']:+.3f}, {each['high']:+.3f}] n={each['n']}  {each['verdict']}"
+        )
+    return None
+
+
+def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise MnemicError(f"--option {each!r} is not KEY=VALUE")
+        pairs[key] = value
+    return pairs
