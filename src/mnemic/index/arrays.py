@@ -5,9 +5,24 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from numpy.typing import NDArray
+
 Array = Any  # a numpy array or a torch tensor
 
 
 def namespace(array: Array) -> Any:
     """The module whose functions take `array`: numpy or torch."""
     return sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def like(values: NDArray[Any], array: Array) -> Array:
+    """`values` as an array of the library, type and device of `array`."""
+    return namespace(array).asarray(values, dtype=array.dtype, device=array.device)
+
+
+def take_rows(array: Array, positions: Array) -> Array:
+    """[..., m, d]: the rows of `array` [..., n, d] at `positions` [..., m]."""
+    xp = namespace(array)
+    if hasattr(xp, "take_along_axis"):
+        return xp.take_along_axis(array, positions[..., None], -2)
+    return array.gather(-2, positions[..., None].expand(*positions.shape, array.shape[-1]))
