@@ -52,9 +52,7 @@ class MemoryFile:
         with self._lock:
             if self._con is None:
                 return
-            if self._uses:
-                with self._writing():
-                    pass
+            self._flush()
             with file.explained(self.path):
                 self._con.close()
             self._con = None
@@ -95,12 +93,20 @@ class MemoryFile:
     @contextlib.contextmanager
     def _apart(self) -> Iterator[sqlite3.Connection]:
         """A second connection, for what takes long and must not hold up other threads."""
-        self._connection()
+        self._flush()
         con = file.connect(self.path, "normal")
         try:
             yield con
         finally:
             con.close()
+
+    def _flush(self) -> None:
+        """Write the use counts that are still in memory."""
+        with self._lock:
+            self._connection()
+            if self._uses:
+                with self._writing():
+                    pass
 
     def _write_uses(self, con: sqlite3.Connection) -> None:
         con.executemany(

@@ -98,7 +98,7 @@ class Store(MemoryFile):
         with self._writing() as con:
             return put.supersede(con, id, text, when, parts, time.time())
 
-    def forget(self, ids: Sequence[int], *, reason: str = "") -> int:
+    def forget(self, ids: Sequence[int] | Ints, *, reason: str = "") -> int:
         """Take records out of every result; `undo` brings them back. Returns how many changed.
 
         Raises:
@@ -107,7 +107,7 @@ class Store(MemoryFile):
         detail = {"reason": reason} if reason else {}
         with self._writing() as con:
             touched: dict[int, dict[int, str | None]] = defaultdict(dict)
-            for record in queries.get(con, list(dict.fromkeys(ids))):
+            for record in queries.get(con, list(dict.fromkeys(int(id) for id in ids))):
                 if record.state != "forgotten":
                     space = queries.space_code(con, record.space) or 0
                     touched[space][record.id] = log.move(con, record.id, "forgotten")
@@ -136,7 +136,7 @@ class Store(MemoryFile):
         with self._writing() as con:
             links.link(con, Link(int(a), int(b), kind, float(weight)), time.time())
 
-    def touch(self, ids: Sequence[int], now: float) -> None:
+    def touch(self, ids: Sequence[int] | Ints, now: float) -> None:
         """Count records as used at `now`; kept until the next write or `close`, lost by a kill."""
         with self._lock:
             for id in ids:
@@ -145,7 +145,7 @@ class Store(MemoryFile):
 
     # ----------------------------------------------------------------- purging
 
-    def purge(self, ids: Sequence[int], *, patience: float = PATIENCE) -> Purge:
+    def purge(self, ids: Sequence[int] | Ints, *, patience: float = PATIENCE) -> Purge:
         """Erase records from every byte of the file; cannot be undone. Unknown ids are passed over.
 
         Rewrites the file (time and free space of about its size). While a reader holds an older state it is
@@ -170,7 +170,7 @@ class Store(MemoryFile):
 
     # ----------------------------------------------------------------- reading
 
-    def get(self, ids: Sequence[int]) -> list[Record]:
+    def get(self, ids: Sequence[int] | Ints) -> list[Record]:
         """Records in the order asked, in whatever state they are.
 
         Raises:
