@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -138,6 +139,15 @@ def _merge(older: _Segment, newer: _Segment) -> _Segment:
     return _Segment.of(term[order], row, np.concatenate([older.counts, newer.counts])[order])
 
 
+def _numbered(terms: Iterable[str] = ()) -> defaultdict[str, int]:
+    """A table that numbers terms in the order they are first looked up by `[]`."""
+    table: defaultdict[str, int] = defaultdict()
+    table.default_factory = table.__len__
+    for term in terms:
+        table[term]
+    return table
+
+
 class WordIndex:
     """An inverted index over documents of terms, ranked by BM25.
 
@@ -148,7 +158,7 @@ class WordIndex:
     def __init__(self) -> None:
         self.ids: Ints = np.empty(0, np.int64)
         self._lengths: NDArray[np.int32] = np.empty(0, np.int32)  # 0 where removed
-        self._vocabulary: dict[str, int] = {}
+        self._vocabulary = _numbered()
         self._segments: list[_Segment] = []
         self._norms: Floats | None = None
 
@@ -178,10 +188,9 @@ class WordIndex:
         if len(self.ids) and new.min() <= self.ids.max() and (known := np.isin(new, self.ids)).any():
             raise ValueError(f"id {new[known][0]} is already indexed; remove it first")
         lengths = np.fromiter(map(len, docs), np.int32, len(docs))
-        vocabulary = self._vocabulary
-        flat = [vocabulary.setdefault(term, len(vocabulary)) for term in chain.from_iterable(docs)]
+        flat = np.fromiter(map(self._vocabulary.__getitem__, chain.from_iterable(docs)), np.int64)
         row = np.repeat(np.arange(len(docs), dtype=np.int64), lengths)
-        posting, count = np.unique(np.array(flat, np.int64) * len(docs) + row, return_counts=True)
+        posting, count = np.unique(flat * len(docs) + row, return_counts=True)
         term, row = np.divmod(posting, len(docs))
         self._push(
             _Segment.of(
@@ -222,8 +231,7 @@ class WordIndex:
         for segment, keep in kept:
             held[segment.spread()[keep]] = True
         codes = (np.cumsum(held) - 1).astype(np.int32)
-        names = [term for term, code in self._vocabulary.items() if held[code]]
-        self._vocabulary = {term: code for code, term in enumerate(names)}
+        self._vocabulary = _numbered(term for term, code in self._vocabulary.items() if held[code])
         self._segments = []
         for segment, keep in kept:
             term, row = codes[segment.spread()[keep]], moved[segment.rows[keep]]
