@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,10 +56,17 @@ def masked_logits(model: Any, x: Tensor, held: list[list[Tensor]], block: int) -
         )
         return (logits.softmax(-1) @ value.double()).to(query.dtype).transpose(1, 2).contiguous(), None
 
+    with torch.inference_mode(), instead(model, attention):
+        return model(x, past_key_values=DynamicCache(config=model.config)).logits
+
+
+@contextmanager
+def instead(model: Any, attention: Any) -> Iterator[None]:
+    """The model with this attention function in place of its own."""
     AttentionInterface.register("oracle", attention)
     before = model.config._attn_implementation
     model.set_attn_implementation("oracle")
-    with torch.inference_mode():
-        logits = model(x, past_key_values=DynamicCache(config=model.config)).logits
-    model.set_attn_implementation(before)
-    return logits
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

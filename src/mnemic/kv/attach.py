@@ -105,12 +105,16 @@ def read(
     if progress is None:
         progress = ids.shape[1] > 8 * chunk and sys.stderr.isatty()
     before = cache.get_seq_length()
-    with tqdm(total=ids.shape[1], unit="token", disable=not progress) as bar:
-        for start in range(0, ids.shape[1], chunk):
-            piece = ids[:, start : start + chunk]
-            mask = _mask(cache, before + start, piece, attention_mask, start)
-            model.base_model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True)
-            bar.update(piece.shape[1])
+    cache.reading = True
+    try:
+        with tqdm(total=ids.shape[1], unit="token", disable=not progress) as bar:
+            for start in range(0, ids.shape[1], chunk):
+                piece = ids[:, start : start + chunk]
+                mask = _mask(cache, before + start, piece, attention_mask, start)
+                model.base_model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True)
+                bar.update(piece.shape[1])
+    finally:
+        cache.reading = False
 
 
 @torch.inference_mode()

@@ -72,6 +72,7 @@ class MemoryLayer(CacheLayerMixin):  # type: ignore[misc]
                 self, rows=rows, heads=query.shape[1], groups=keys.shape[1], width=keys.shape[3],
                 value_width=values.shape[3], dtype=keys.dtype, scale=scale,
             )  # fmt: skip
+        self.store.reading = self.owner.reading
         columns = torch.arange(self.seen, self.seen + count, dtype=torch.int32, device=keys.device)
         columns = columns.expand(rows, -1)
         if padding is not None:
@@ -130,6 +131,7 @@ class MemoryCache(Cache):  # type: ignore[misc]
         policy: the method.
         budget: bytes it may own, over all layers; None for no limit.
         pads: [b], how many of the tokens read were padding; None if no mask was ever given.
+        reading: a text is only being read, nothing is asked: methods that recall may leave it out.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class MemoryCache(Cache):  # type: ignore[misc]
         self.policy = policy
         self.budget = budget
         self.pads: Tensor | None = None
+        self.reading = False
         self.modules = {module for module in model.modules() if hasattr(module, "layer_idx")}
         super().__init__([MemoryLayer(self, i, window, kind) for i, (window, kind) in enumerate(layers)])
         self.shares = None if budget is None else policy.allocate(len(self.layers), budget)
@@ -225,6 +228,12 @@ class MemoryCache(Cache):  # type: ignore[misc]
                 yield from layer.store.tensors().values()
         if self.pads is not None:
             yield self.pads
+
+    @property
+    def nbytes_offloaded(self) -> int:
+        """Bytes kept on disk."""
+        stores = [layer.store for layer in self.layers if layer.store is not None]
+        return sum(t.numel() * t.element_size() for store in stores for t in store.offloaded().values())
 
     def report(self) -> list[dict[str, Any]]:
         """Per layer: tokens seen, slots kept, bytes by tensor."""

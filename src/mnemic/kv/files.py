@@ -48,6 +48,8 @@ def save(cache: MemoryCache, path: str | Path) -> Path:
     for layer in cache.layers:
         for name, tensor in layer.store.tensors().items():
             tensors[f"{layer.index}.{name}"] = tensor.contiguous()
+        for name, tensor in layer.store.offloaded().items():
+            tensors[f"{layer.index}.far.{name}"] = tensor.contiguous()
         shape = {name: getattr(layer.shape, name) for name in _SHAPE} | {"dtype": str(layer.shape.dtype)[6:]}
         plain.append({"seen": layer.seen, "settled": layer.store.settled, "shape": shape})
     if cache.pads is not None:

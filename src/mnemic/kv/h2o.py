@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mnemic.kv import score
 from mnemic.kv.policy import Scored
-from mnemic.kv.slots import Slots, visible, weights
+from mnemic.kv.slots import Slots
 
 PAPER = 0
 CLAIM = None
@@ -29,20 +29,6 @@ class H2O(Scored):
     marks = True
 
     def score(self, slots: Slots) -> Tensor:
-        total = received(slots)
-        if slots.marks is not None:
-            total[..., : slots.marks.shape[2]] += slots.marks
-        slots.marks = total
+        total = score.accumulated(slots)
         kept = len(slots) if slots.capacity is None else slots.capacity - slots.block
         return score.protect(total, slots.columns, self.sinks, max(self.recent, kept // 2), slots.window)
-
-
-def received(slots: Slots, last: int | None = None) -> Tensor:
-    """Attention from the `last` queries of the running block (None: all) to each slot [b, g, n]."""
-    assert slots.queries is not None
-    query = slots.queries if last is None else slots.queries[:, :, -last:]
-    asking = slots.columns[:, 0, -query.shape[2] :]
-    mask = visible(asking, slots.columns, slots.window)
-    attention = weights(query, slots.keys, mask, slots.scale)
-    attention = attention.masked_fill((asking < 0)[:, None, :, None], 0.0)  # padding asks nothing
-    return score.received(attention, slots.keys.shape[1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
-from mnemic.kv.slots import PAD
+from mnemic.kv.slots import PAD, Slots, visible, weights
 
 
 def recency(columns: Tensor) -> Tensor:
@@ -17,15 +17,17 @@ def recency(columns: Tensor) -> Tensor:
     return columns.float()
 
 
-def received(attention: Tensor, groups: int) -> Tensor:
+def shared(attention: Tensor, groups: int) -> Tensor:
     """Attention summed over queries and the query heads that share a key: [b, h, q, n] to [b, g, n]."""
     b, h, _, n = attention.shape
     return attention.sum(2).reshape(b, groups, h // groups, n).sum(2)
 
 
-def smooth(scores: Tensor, width: int) -> Tensor:
-    """Mean over `width` neighbouring slots (odd), so that whole phrases stay."""
-    return avg_pool1d(scores, width, stride=1, padding=width // 2, count_include_pad=False)
+def smooth(scores: Tensor, columns: Tensor, width: int) -> Tensor:
+    """Mean over `width` neighbouring slots (odd), padding left out, so that whole phrases stay."""
+    real = (columns > PAD).to(scores.dtype).expand_as(scores)
+    total, count = (avg_pool1d(x, width, stride=1, padding=width // 2) for x in (scores * real, real))
+    return total / count.clamp_min(1 / width)
 
 
 def protect(
@@ -42,3 +44,26 @@ def protect(
     if window is not None:
         real = real & (columns > columns[..., -1:] - window + 1)
     return scores.masked_fill(~real, -torch.inf)
+
+
+def received(slots: Slots, last: int | None = None) -> Tensor:
+    """Attention from the `last` queries of the running block (None: all) to each slot [b, g, n], float32."""
+    assert slots.queries is not None
+    query = slots.queries if last is None else slots.queries[:, :, -last:]
+    asking = slots.columns[:, 0, -query.shape[2] :]
+    if slots.cap is None:
+        mask = visible(asking, slots.columns, slots.window)
+        attention = weights(query, slots.keys, mask, slots.scale)
+    else:
+        attention = slots.logits(query, asking).float().softmax(-1).reshape(*query.shape[:3], len(slots))
+    attention = attention.masked_fill((asking == PAD)[:, None, :, None], 0.0)  # padding asks nothing
+    return shared(attention, slots.keys.shape[1])
+
+
+def accumulated(slots: Slots) -> Tensor:
+    """All attention each slot has received so far [b, g, n]; the sum stays with the slots as their marks."""
+    total = received(slots)
+    if slots.marks is not None:
+        total[..., : slots.marks.shape[2]] += slots.marks
+    slots.marks = total
+    return total

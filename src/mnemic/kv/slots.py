@@ -75,6 +75,7 @@ class Slots:
         marks: [b, g, n] a running score per slot, for policies that keep one.
         queries: [b, h, up to block, d] of the running block, for policies that score by them.
         settled: the column up to which slots may have been taken away.
+        leaving: is told the index of the slots about to be taken away.
     """
 
     keys: Tensor
@@ -104,6 +105,8 @@ class Slots:
         self.rotary = rotary
         self.cap = cap
         self.settled = 0
+        self.reading = False
+        self.leaving: Callable[[Tensor], None] | None = None
         self.marks: Tensor | None = None
         self.queries: Tensor | None = None
 
@@ -112,6 +115,17 @@ class Slots:
 
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and attend over all: query [b, h, q, d], columns [b, q]; returns [b, h, q, dv]."""
+        self.write(query, keys, values, columns)
+        mask = visible(columns, self.columns, self.window)
+        if self.rotary is None:
+            return attend(query, self.keys, self.values, mask, self.scale)
+        if self.cap is None:
+            return self._read_compact(query, mask)
+        attention = self.logits(query, columns).softmax(-1, dtype=torch.float32).to(query.dtype)
+        return (attention @ self.values).reshape(*query.shape[:3], -1)
+
+    def write(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> None:
+        """Keep the new pairs, at the end."""
         new = columns[:, None].expand(-1, keys.shape[1] if self.headwise else 1, -1)
         if len(self):
             keys, values = torch.cat((self.keys, keys), 2), torch.cat((self.values, values), 2)
@@ -119,15 +133,14 @@ class Slots:
         self.keys, self.values, self.columns = keys.contiguous(), values.contiguous(), new.contiguous()
         if self.watch:
             self.queries = query.clone() if self.queries is None else torch.cat((self.queries, query), 2)
-        return self.read(query, columns)
 
-    def read(self, query: Tensor, columns: Tensor) -> Tensor:
+    def logits(self, query: Tensor, columns: Tensor) -> Tensor:
+        """scale·q·k, -inf where not visible, no slot farther than `cap`: [b, g, (h/g)·q, n]."""
+        assert self.rotary is not None
+        assert self.cap is not None
         mask = visible(columns, self.columns, self.window)
-        if self.rotary is None:
-            return attend(query, self.keys, self.values, mask, self.scale)
-        if self.cap is None:
-            return self._read_compact(query, mask)
-        return capped(query, self.keys, self.values, mask, columns, self.columns, self)
+        found = capped(self.rotary, self.cap, query, self.keys, columns, self.columns) * self.scale
+        return found.masked_fill(~mask.repeat(1, 1, query.shape[1] // self.keys.shape[1], 1), -torch.inf)
 
     def _read_compact(self, query: Tensor, mask: Tensor) -> Tensor:
         """Every slot at its rank among those kept: distances never exceed the number of slots."""
@@ -153,6 +166,8 @@ class Slots:
     def keep(self, index: Tensor) -> None:
         """Only the slots of `index`, ascending: [b, g or 1, m] or [m]."""
         index = index.expand(self.keys.shape[0], index.shape[-2] if index.ndim == 3 else 1, -1)
+        if self.leaving is not None:
+            self.leaving(_others(index, len(self)))
         rows = index.expand(-1, self.keys.shape[1], -1)
         self.keys = self.keys.gather(2, rows[..., None].expand(-1, -1, -1, self.keys.shape[3]))
         self.values = self.values.gather(2, rows[..., None].expand(-1, -1, -1, self.values.shape[3]))
@@ -182,6 +197,10 @@ class Slots:
         """The state, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
+    def offloaded(self) -> dict[str, Tensor]:
+        """What is kept on disk: nothing."""
+        return {}
+
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state that `tensors` gave."""
         for name, tensor in tensors.items():
@@ -193,6 +212,12 @@ class Slots:
             setattr(self, name, change(tensor).contiguous())
 
 
+def _others(index: Tensor, count: int) -> Tensor:
+    """Of `count` slots those that `index` [b, g, m] leaves out, ascending: [b, g, count - m]."""
+    left = torch.ones(*index.shape[:2], count, dtype=torch.bool, device=index.device).scatter(2, index, False)
+    return left.nonzero()[:, 2].view(*index.shape[:2], count - index.shape[2])
+
+
 def best(scores: Tensor, count: int) -> Tensor:
     """The `count` highest by score [b, g or 1, n], in order of time; the newer of two equals."""
     newest_first = scores.flip(-1)
@@ -200,28 +225,21 @@ def best(scores: Tensor, count: int) -> Tensor:
     return index.sort(-1).values
 
 
-def capped(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, asking: Tensor, columns: Tensor, slots: Slots
-) -> Tensor:
-    """Attention in which no slot is farther than `slots.cap`: keys and query carry no positions yet.
+def capped(rotary: Rotary, cap: int, query: Tensor, keys: Tensor, asking: Tensor, columns: Tensor) -> Tensor:
+    """q·k with no distance above `cap`; query and keys have their positions taken off; [b, g, (h/g)·q, n].
 
-    logit = <R_{i-j} q, k> for i - j < cap,  <R_cap q, k> beyond
+    logit = <R_{i-j} q, k> for i - j < cap, <R_cap q, k> beyond
     """
-    rotary, cap = slots.rotary, slots.cap
-    assert rotary is not None
-    assert cap is not None
     g = keys.shape[1]
     share = query.shape[1] // g
-    base = asking[asking > PAD].min() - cap if (asking > PAD).any() else 0  # farther slots are capped anyway
-    near = rotary.place(
-        fold(query, g), (asking - base).clamp_min(0)[:, None].repeat(1, 1, share)
-    ) @ rotary.place(keys, (columns - base).clamp_min(0)).transpose(-1, -2)
-    far = rotary.place(fold(query, g), torch.full((1, 1, 1), cap, device=query.device)) @ rotary.place(
-        keys, torch.zeros((1, 1, 1), device=query.device)
-    ).transpose(-1, -2)
-    distance = asking[:, None, :, None] - columns[:, :, None, :]
-    logits = torch.where((distance < cap).repeat(1, 1, share, 1), near, far) * slots.scale
-    logits = logits.masked_fill(~mask.repeat(1, 1, share, 1), -torch.inf)
-    return (logits.softmax(-1, dtype=torch.float32).to(values.dtype) @ values).reshape(
-        *query.shape[:3], values.shape[-1]
-    )
+    distance = (asking[:, None, :, None] - columns[:, :, None, :]).repeat(1, 1, share, 1)
+    base = asking.amin(1, keepdim=True) - cap  # any slot before that is farther than cap from every query
+    near = rotary.place(fold(query, g), (asking - base).repeat(1, share)[:, None])
+    near = near @ rotary.place(keys, (columns - base[:, None]).clamp_min(0)).transpose(-1, -2)
+    return torch.where(distance < cap, near, faraway(rotary, cap, query, keys))
+
+
+def faraway(rotary: Rotary, cap: int, query: Tensor, keys: Tensor) -> Tensor:
+    """q·k with every key `cap` tokens before its query: [b, g, (h/g)·q, n]."""
+    start = torch.zeros(1, 1, 1, device=keys.device)
+    return rotary.place(fold(query, keys.shape[1]), start + cap) @ rotary.place(keys, start).transpose(-1, -2)

@@ -1,0 +1,31 @@
+"""Recalls the blocks that could hold the best key: bounds per channel instead of representatives.
+
+    upper bound of q·k over a block = sum over channels c of max(q_c·max k_c, q_c·min k_c)
+
+No key of a block that is passed over can beat the bound it was passed over with. Kept as the far tier of
+sinks and a window, distances capped, each query recalling for itself. (Baseline; Tang et al. 2024, Quest.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnemic.kv.infllm import InfLLM
+from mnemic.kv.recall import bounds, match_bounds
+from mnemic.kv.tiered import Match, Represent
+
+PAPER = 0
+CLAIM = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quest(InfLLM):
+    block: int = 16
+    sinks: int = 16
+    chosen: int = 32
+    representatives: int = 0  # none are kept
+
+    watch = False
+
+    def strategy(self) -> tuple[Represent, Match]:
+        return bounds, match_bounds

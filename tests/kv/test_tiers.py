@@ -1,0 +1,154 @@
+"""The far tier: recalling everything is full attention with capped distances, less of it the best."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracle import instead
+from tiny import build, ids
+from torch import Tensor
+
+from mnemic import kv, recipes
+from mnemic.kv.attach import policy
+from mnemic.kv.infllm import InfLLM
+from mnemic.kv.mapped import Mapped
+from mnemic.kv.recall import bounds, match_bounds, match_every_key, match_mean, mean_of_marked
+from mnemic.types import MnemicError
+
+LENGTH = 150
+RECALLING = [name for name in recipes.names("kv") if isinstance(policy(name), InfLLM)]
+SMALL = {"block": 8, "sinks": 4, "local": 20}
+
+
+def logits(model: Any, cache: Any, *pieces: Tensor, **given: Any) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([model(piece, past_key_values=cache, **given).logits for piece in pieces], 1)
+
+
+def capped_attention(cap: int, base: float = 10000.0) -> Any:
+    """Full attention over the whole text in float64, every distance at most `cap`, by complex arithmetic."""
+
+    def attention(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, scaling: float, **__: Any
+    ) -> Any:
+        share, n, d = query.shape[1] // key.shape[1], key.shape[2], key.shape[3]
+        key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1).double()
+        frequency = base ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+        turn = torch.polar(torch.ones(n, d // 2).double(), torch.arange(n)[:, None] * frequency)
+        q, k = (torch.complex(*x.double().chunk(2, -1)) * turn.conj() for x in (query, key))
+        distance = (torch.arange(n)[:, None] - torch.arange(n)).clamp(max=cap)
+        phase = torch.polar(torch.ones(1).double(), distance[..., None] * frequency)
+        found = torch.einsum("bhid,bhjd,ijd->bhij", q, k.conj(), phase).real * scaling
+        found = found.masked_fill(distance < 0, -torch.inf)
+        return (found.softmax(-1) @ value).to(query.dtype).transpose(1, 2), None
+
+    return attention
+
+
+@pytest.mark.parametrize("method", RECALLING)
+def test_recalling_every_block_is_full_attention_with_capped_distances(method: str) -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    cache = kv.attach(model, method, chosen=1000, **SMALL)
+    found = logits(model, cache, x[:, :70], x[:, 70:101], *x[:, 101:].split(1, 1))
+    cap = cache.layers[0].store.near.cap
+    assert cap < 20
+    assert len(cache.layers[0].store.far["keys"]) * 8 > LENGTH - 30
+    kv.detach(model)
+    with instead(model, capped_attention(cap)):
+        expected = logits(model, None, x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", RECALLING)
+def test_padding_chunks_and_reordered_rows_never_show_in_what_is_recalled(method: str) -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    mask = torch.ones_like(x)
+    mask[1, :8] = 0
+    whole = kv.attach(model, method, chosen=2, **SMALL)
+    expected = logits(model, whole, x, attention_mask=mask)
+    cache = kv.attach(model, method, chosen=2, **SMALL)
+    at = 0
+    for turn, count in enumerate((61, 40, 9, 39, 1)):
+        swap = slice(None) if turn % 2 == 0 else torch.tensor([1, 0])
+        new = logits(model, cache, x[swap, at : at + count], attention_mask=mask[swap, : at + count])
+        torch.testing.assert_close(new, expected[swap, at : at + count], atol=1e-5, rtol=0)
+        cache.reorder_cache(torch.tensor([1, 0]))
+        at += count
+    alone = kv.attach(model, method, chosen=2, **SMALL)
+    torch.testing.assert_close(logits(model, alone, x[1:, 8:]), expected[1:, 8:], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", RECALLING)
+def test_the_near_tier_and_what_is_recalled_stay_within_the_budget(method: str) -> None:
+    model = build("llama")
+    budget = 60_000
+    cache = kv.attach(model, method, budget=budget, block=8, sinks=4, chosen=2)
+    sizes = []
+    for piece in ids(1, 960).split(96, 1):
+        kv.read(model, cache, piece)
+        sizes.append(cache.nbytes)
+    assert max(sizes) <= budget
+    assert sizes[-1] == sizes[-2]  # flat, while the far tier grows
+    pairs = cache.nbytes_offloaded // (3 * 2 * 16 * 4)
+    assert pairs > 600
+
+
+def test_a_text_that_is_read_is_read_with_the_near_tier_alone() -> None:
+    model = build("llama")
+    x = ids(1, LENGTH)
+    read = kv.attach(model, "quest", chosen=1000, **SMALL)
+    kv.read(model, read, x)
+    deaf = kv.attach(model, "quest", chosen=1, **SMALL)
+    deaf.reading = True
+    logits(model, deaf, x)
+    for one, other in zip(read.layers, deaf.layers, strict=True):
+        torch.testing.assert_close(one.store.far["values"].rows, other.store.far["values"].rows)
+
+
+def test_no_key_of_a_block_beats_its_bound_and_the_exact_match_is_the_best_key() -> None:
+    torch.manual_seed(0)
+    keys, query = torch.randn(9, 2, 3, 5, 8), torch.randn(2, 3, 4, 8)  # blocks, rows, heads, tokens, channels
+    best = torch.einsum("bgxd,nbgmd->bgxnm", query, keys).amax(-1)
+    bound = match_bounds(query, torch.stack([bounds(block, None) for block in keys]))
+    assert (bound >= best - 1e-5).all()
+    one = keys[:, :, :, :1]  # a block of one token: the bound is the logit
+    exact = match_bounds(query, torch.stack([bounds(block, None) for block in one]))
+    torch.testing.assert_close(exact, torch.einsum("bgxd,nbgmd->bgxnm", query, one).amax(-1))
+    torch.testing.assert_close(match_every_key(query, keys), best)
+
+
+def test_the_representatives_are_the_keys_of_highest_mark() -> None:
+    torch.manual_seed(0)
+    keys, marks = torch.randn(2, 3, 6, 8), torch.rand(2, 3, 6)
+    found = mean_of_marked(2)(keys, marks)
+    for row in range(2):
+        for head in range(3):
+            order = sorted(range(6), key=lambda i: -marks[row, head, i])[:2]
+            torch.testing.assert_close(found[row, head], keys[row, head, order].mean(0))
+    query = torch.randn(2, 3, 1, 8)
+    torch.testing.assert_close(match_mean(query, found[None])[..., 0, 0], (query[:, :, 0] * found).sum(-1))
+
+
+def test_mapped_rows_come_back_as_they_were_and_a_full_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = torch.randn(40, 3, 5).to(torch.bfloat16)
+    mapped = Mapped(tmp_path)
+    for row in rows:
+        mapped.append(row)
+    assert torch.equal(mapped.rows, rows)
+    assert mapped.nbytes == 40 * 15 * 2
+    assert list(tmp_path.iterdir()) == []  # the file has no name
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(MnemicError, match="No space left"):
+        Mapped(tmp_path).append(rows[0])
