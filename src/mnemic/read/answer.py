@@ -1,15 +1,16 @@
 """From recalled evidence to an answer that quotes, cites and dates, or says that it is not in memory.
 
-With a language model the answer is `written` from the evidence and kept as far as its citations hold. Without
-one it is the phrase that `extract` finds most fitting. Both say how sure they are, and under the threshold the
-answer is withheld.
+Three ways, in this order. With a language model the answer is `written` from the evidence and kept as far as
+its citations hold. Without one, what event times decide (when, how long between, first, latest, before, in
+what order) is decided by `chronicle`; everything else is the phrase that `extract` finds most fitting. All
+three say how sure they are, and under the threshold the answer is withheld.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from mnemic.read import extract, written
+from mnemic.read import chronicle, extract, written
 from mnemic.read.question import analyse
 from mnemic.read.written import ABSENT
 from mnemic.types import Answer, Citation, LanguageModel, Recall, When
@@ -46,7 +47,8 @@ def answer(
     if model is not None:
         given = written.write(question, evidence, now=moment, model=model)
         return _withheld_under(threshold or 0.0, given)
-    return _withheld_under(THRESHOLD if threshold is None else threshold, quoted(question, evidence))
+    given = chronicle.answer(question, evidence, now=moment) or quoted(question, evidence)
+    return _withheld_under(THRESHOLD if threshold is None else threshold, given)
 
 
 def quoted(question: str, evidence: Recall) -> Answer:

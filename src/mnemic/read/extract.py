@@ -21,6 +21,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 from mnemic.index.words import terms
+from mnemic.read.kin import LIKE, kin, root
 from mnemic.read.phrases import Word, phrases, shape, words
 from mnemic.read.question import Question
 from mnemic.segment.sentences import sentences
@@ -87,7 +88,7 @@ def statements(evidence: Recall | Sequence[Hit]) -> list[Statement]:
     for rank, hit in enumerate(evidence):
         record = hit.record
         above = " ".join(filter(None, (record.title, record.author, *record.place)))
-        about = frozenset(terms(above))
+        about = frozenset(map(root, terms(above)))
         for span in sentences(record.text):
             inside = tuple(words(record.text, span.start, span.stop))
             if inside:
@@ -103,11 +104,16 @@ def rarity(found: Sequence[Statement], stems: Sequence[str]) -> dict[str, float]
 
 
 def coverage(question: Question, statement: Statement, rare: Mapping[str, float]) -> float:
-    """Share of the question's content, by rarity, that the statement (or half: its headings) carries."""
+    """Share of the question's content, by rarity, that the statement carries; headings count half."""
     total = sum(rare[s] for s in question.content)
-    own = sum(rare[s] for s in question.content if s in statement.stems)
-    above = sum(rare[s] for s in question.content if s in statement.about and s not in statement.stems)
-    return (own + 0.5 * above) / total if total else 0.0
+    return sum(rare[s] * _carried(s, statement) for s in question.content) / total if total else 0.0
+
+
+def _carried(stem: str, statement: Statement) -> float:
+    """How far a statement carries a word: the word itself 1, one of like meaning or in its headings less."""
+    if stem in statement.stems:
+        return 1.0
+    return max(LIKE * (not kin(stem).isdisjoint(statement.stems)), 0.5 * (stem in statement.about))
 
 
 def candidates(question: Question, found: Sequence[Statement]) -> list[Candidate]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mnemic.index.words import terms
+from mnemic.read.kin import root
 
 WordClass = Literal[
     "open", "name", "number", "det", "prep", "conj", "pron", "aux", "adverb", "wh", "negation", "unit",
@@ -86,7 +87,9 @@ def words(text: str, start: int = 0, end: int | None = None) -> list[Word]:
 
 
 def _stems(raw: str, kind: WordClass) -> tuple[str, ...]:
-    return tuple(terms(raw)) if kind in ("open", "name", "number", "unit", "adverb", "negation") else ()
+    return (
+        tuple(map(root, terms(raw))) if kind in ("open", "name", "number", "unit", "adverb", "negation") else ()
+    )
 
 
 def _kind(raw: str, lower: str, opening: bool) -> WordClass:

@@ -1,0 +1,254 @@
+"""Answers that event times decide: when, how long between, which first, in what order, before, after, latest.
+
+Every sentence of a dated record is an event; its time is the one it says ("yesterday", in a record of
+2023-05-02, is 2023-05-01), else its record's. Which events a question is about is a matter of words; which of
+them answers is a matter of dates alone, never of similarity: the newest event tells how things are now, the
+last one before the move tells how things were before the move.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mnemic.read import extract
+from mnemic.read.extract import Statement
+from mnemic.read.question import Question, analyse
+from mnemic.read.time import Expression, Plan, expressions, plan
+from mnemic.types import Answer, Citation, Recall, When
+
+DAY = 86400.0
+ABOUT = 0.75  # share of the best event's match that makes another event one of "those"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A sentence of the evidence with its time, and the words in it that say that time, if any do."""
+
+    statement: Statement
+    when: When
+    said: Expression | None
+    match: float = 0.0
+
+    def tells(self, start: int, end: int) -> bool:
+        """Whether characters [start, end) of the record hold a word of the time it says."""
+        at = self.statement.start
+        return self.said is not None and start < at + self.said.end and at + self.said.start < end
+
+    def cite(self) -> Citation:
+        s = self.statement
+        return Citation(s.record, s.text, s.start, s.end)
+
+
+def events(found: Sequence[Statement]) -> list[Event]:
+    """The statements of dated records, each at the time it says or else at its record's."""
+    dated = []
+    for statement in found:
+        if (at := statement.record.when) is not None:
+            said = _said(statement.text, at)
+            dated.append(Event(statement, said.when if said else at, said))
+    return dated
+
+
+def _said(text: str, at: When) -> Expression | None:
+    """The first time that words of `at` say, if it was not still to come."""
+    past = (e for e in expressions(text, at.middle) if e.relation == "during" and e.when.start < at.end)
+    return next(past, None)
+
+
+def answer(question: str, evidence: Recall, *, now: When | None) -> Answer | None:
+    """What event times answer; None when the question does not turn on them or the evidence has no times."""
+    found = extract.statements(evidence)
+    known = events(found)
+    if not known:
+        return None
+    asked_at = now.middle if now else max(e.when.end for e in known)
+    split = plan(question, asked_at)
+    story = _Story(question, split, found, known, asked_at)
+    given = story.answer()
+    return None if given is None else replace(given, evidence=evidence)
+
+
+@dataclass(frozen=True)
+class _Story:
+    """One question over the events of its evidence."""
+
+    question: str
+    plan: Plan
+    found: Sequence[Statement]
+    known: Sequence[Event]
+    now: float
+
+    def answer(self) -> Answer | None:
+        if self.plan.asks == "duration":
+            return self.duration()
+        if self.plan.asks == "order":
+            return self.order()
+        turns = self.plan.order or self.plan.anchor or self.plan.during or self.plan.before or self.plan.after
+        if self.plan.asks == "date":
+            return self.date()
+        if turns or _present(self.question):
+            return self.state()
+        return None
+
+    # ------------------------------------------------------------------ which events
+
+    def about(self, text: str, among: Sequence[Event]) -> list[Event]:
+        """The events that match `text` nearly as well as the best of them, each with its match."""
+        asked = analyse(text)
+        rare = extract.rarity(self.found, asked.content)
+        pool = [replace(e, match=_match(asked, e.statement, rare)) for e in among]
+        best = max((e.match for e in pool), default=0.0)
+        return [e for e in pool if e.match > 0 and e.match >= ABOUT * best]
+
+    def one(self, text: str) -> Event | None:
+        """The event that a few words name: the best match, the earliest of equals."""
+        pool = self.about(text, self.known)
+        return min(pool, key=lambda e: (-e.match, e.when.start)) if pool else None
+
+    def chosen(self) -> list[Event]:
+        """The events the question is about, within its time, in order of time."""
+        split = self.plan
+        within = [
+            e
+            for e in self.known
+            if (split.during is None or e.when.overlaps(split.during))
+            and (split.before is None or e.when.end <= split.before)
+            and (split.after is None or e.when.start >= split.after)
+        ]
+        pool = self.about(split.what, within)
+        if not pool and split.during and _LASTING.search(self.question):
+            start = split.during.start
+            pool = self.about(split.what, [e for e in self.known if e.when.end <= start])
+        return sorted(pool, key=lambda e: (e.when.middle, e.statement.record.order, e.statement.start))
+
+    # ------------------------------------------------------------------ answers
+
+    def date(self) -> Answer | None:
+        pool = self.placed(self.chosen())
+        if not pool:
+            return None
+        event = self.nth(pool) if self.plan.order else max(pool, key=lambda e: e.match)
+        return _given(event.when.iso, [event])
+
+    def state(self) -> Answer | None:
+        pool = self.placed(self.chosen())
+        if not pool:
+            return None
+        event = self.nth(pool)
+        asked = analyse(self.plan.what)
+        ranked = [c for c in extract.candidates(asked, [event.statement]) if not event.tells(c.start, c.end)]
+        if not ranked:
+            return None
+        best = ranked[0]
+        return _given(best.text, [event], Citation(event.statement.record, best.text, best.start, best.end))
+
+    def nth(self, pool: Sequence[Event]) -> Event:
+        """The event of a pool in order of time that was asked for; the newest if nothing was said."""
+        order = self.plan.order
+        if order == "first" or (order is None and self.plan.anchor and self.plan.anchor.relation in _LATER):
+            return pool[0]
+        if isinstance(order, int):
+            return pool[min(order, len(pool)) - 1]
+        return pool[-1]
+
+    def placed(self, pool: list[Event]) -> list[Event]:
+        """Those of a pool that lie as asked to the event the question names, if it names one."""
+        anchor = self.plan.anchor
+        if anchor is None or not pool:
+            return pool
+        inside = [
+            e
+            for e in self.about(anchor.event, self.known)
+            if anchor.when is None or e.when.overlaps(anchor.when)
+        ]
+        own = [e for e in inside if any(e.statement is p.statement for p in pool)]
+        marks = sorted(own or inside, key=lambda e: e.when.middle)
+        for mark in reversed(marks):
+            if lying := [e for e in pool if _LIES[anchor.relation](e.when, mark.when)]:
+                return [e for e in lying if e.statement is not mark.statement] or lying
+        return []
+
+    def duration(self) -> Answer | None:
+        between = _BETWEEN.search(self.question)
+        unit = (_UNIT.search(self.question) or ["", "day"])[1].lower()
+        if between:
+            first, second = self.one(between["a"]), self.one(between["b"])
+            if first is None or second is None:
+                return None
+            return _given(_count(abs(second.when.start - first.when.start), unit), [first, second])
+        if not _UNTIL_NOW.search(self.question):
+            return None
+        event = self.one(_COUNTING.sub(" ", self.plan.what))
+        return _given(_count(self.now - event.when.start, unit), [event]) if event else None
+
+    def order(self) -> Answer | None:
+        if either := _EITHER.search(self.question):
+            first, second = self.one(either["a"]), self.one(either["b"])
+            if first is None or second is None or first.when.middle == second.when.middle:
+                return None
+            later = re.search(r"\b(?:last|later|latest|after)\b", self.question, re.IGNORECASE)
+            a_wins = (first.when.middle > second.when.middle) == bool(later)
+            return _given((either["a"] if a_wins else either["b"]).strip(), [first, second])
+        if did := _DID.search(self.question):
+            first, second = self.one(did["a"]), self.one(did["b"])
+            if first is None or second is None:
+                return None
+            yes = _LIES["before" if did["relation"].lower() == "before" else "after"](first.when, second.when)
+            return _given("yes" if yes else "no", [first, second])
+        pool = self.chosen()
+        return _given("; ".join(f"{e.when.iso}: {e.statement.text}" for e in pool), pool) if pool else None
+
+
+_LATER = ("after", "since")
+_LIES: dict[str, Callable[[When, When], bool]] = {
+    "before": lambda a, b: a.middle < b.middle,
+    "until": lambda a, b: a.middle < b.middle,
+    "after": lambda a, b: a.middle > b.middle,
+    "since": lambda a, b: a.middle > b.middle,
+    "during": lambda a, b: a.overlaps(b),
+}
+_BETWEEN = re.compile(
+    r"\b(?:between|from|after|before)\s+(?P<a>.+?)\s+(?:and|to|until|did|was|were)\s+(?P<b>.+?)\s*\?*$",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(r"\b(day|week|month|year|hour)s?\b", re.IGNORECASE)
+_COUNTING = re.compile(
+    r"\bhow\s+(?:many|much|long)\b|\b(?:days?|weeks?|months?|years?|hours?|ago|since|passed|time|it\s+been)\b",
+    re.IGNORECASE,
+)
+_UNTIL_NOW = re.compile(r"\b(?:ago|since|have\s+passed|has\s+it\s+been|has\s+passed)\b", re.IGNORECASE)
+_EITHER = re.compile(
+    r"\b(?:first|earlier|earliest|last|later|latest)\b\s*[,:—-]?\s*(?P<a>[^,:]+?),?\s+or\s+(?P<b>[^,]+?)\s*\?*$",
+    re.IGNORECASE,
+)
+_DID = re.compile(r"^\W*\w+\s+(?P<a>.+?)\s+(?P<relation>before|after)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE)
+_LASTING = re.compile(r"\b(?:live|lived|living|work|worked|working|own|owned|stay|stayed)\b", re.IGNORECASE)
+_PRESENT = re.compile(r"\b(?:is|are|am|do|does|has|have)\b", re.IGNORECASE)
+
+
+def _present(question: str) -> bool:
+    """Whether a question asks how things are, so that the newest event tells."""
+    first = _PRESENT.search(question)
+    return first is not None and not re.search(r"\b(?:was|were|did|had|ever)\b", question[: first.start()])
+
+
+def _match(asked: Question, statement: Statement, rare: dict[str, float]) -> float:
+    """How well a statement fits the words; a name that is asked for and missing there costs most of it."""
+    fit = extract.coverage(asked, statement, rare)
+    there = statement.stems | statement.about
+    missing = sum(name not in there for name in asked.names)
+    return fit * 0.3**missing
+
+
+def _given(text: str, events_: Sequence[Event], citation: Citation | None = None) -> Answer:
+    citations = (citation,) if citation else tuple(e.cite() for e in events_)
+    return Answer(text, citations, confidence=min(1.0, min(e.match for e in events_)))
+
+
+def _count(span: float, unit: str) -> str:
+    """A number of seconds in whole units: "14 days"."""
+    size = {"hour": 3600.0, "day": DAY, "week": 7 * DAY, "month": 30.4375 * DAY, "year": 365.25 * DAY}[unit]
+    n = round(span / size)
+    return f"{n} {unit}{'' if n == 1 else 's'}"

@@ -1,0 +1,107 @@
+"""Dates, durations, order and latest state come from event times alone, exactly."""
+
+from itertools import permutations
+
+import pytest
+
+from mnemic.read.answer import answer
+from mnemic.types import Hit, Recall, Record, When
+
+DIARY = (
+    ("2023-03-04", "Moved into the flat on Harbour Road in Porto with Ines."),
+    ("2023-03-20", "Dinner with Tomas at the Blue Heron; he talked about his new job at the bank."),
+    ("2023-05-02", "Yesterday I adopted a grey cat called Mouse from the shelter."),
+    ("2023-06-11", "Ines left for Berlin, so I am looking for a smaller place."),
+    ("2023-07-01", "Moved to a studio in Braga. The rent is 520 euros."),
+    ("2023-08-15", "Dinner with Tomas at Casa Rosa, this time with his wife."),
+    ("2023-09-09", "Signed up for a pottery class in the old school."),
+    ("2024-01-20", "Moved again, to a house in Coimbra near the river."),
+    ("2024-02-10", "Dinner with Tomas at the Blue Heron again."),
+)
+RECORDS = [Record(text=t, id=n, order=n, when=When.parse(d)) for n, (d, t) in enumerate(DIARY, 1)]
+
+
+def asked(question: str, records=RECORDS, now: str = "2024-03-01"):
+    return answer(question, Recall(tuple(Hit(r, 1.0) for r in records)), now=now)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("When did I adopt the cat?", "2023-05-01"),
+        ("When did Ines leave?", "2023-06-11"),
+        ("When was the first dinner with Tomas?", "2023-03-20"),
+        ("When was the last time I had dinner with Tomas?", "2024-02-10"),
+        ("How many days passed between adopting the cat and signing up for pottery?", "131 days"),
+        ("How many days ago did I move to Braga?", "244 days"),
+        ("How many weeks passed between adopting the cat and signing up for pottery?", "19 weeks"),
+        ("Which came first, the pottery class or the move to Braga?", "the move to Braga"),
+        ("Which came last, the pottery class or the move to Braga?", "the pottery class"),
+        ("Did Ines leave before I moved to Braga?", "yes"),
+        ("Did Ines leave after I moved to Braga?", "no"),
+    ],
+)
+def test_dates_and_durations_are_exact(question: str, expected: str) -> None:
+    assert asked(question).text == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Where do I live now?", "Coimbra"),
+        ("Where did I live before Coimbra?", "Braga"),
+        ("Where did I have dinner with Tomas in August 2023?", "Casa Rosa"),
+        ("Where did I first have dinner with Tomas?", "Blue Heron"),
+        ("Where did I live in June 2023?", "Porto"),
+    ],
+)
+def test_the_event_that_the_dates_single_out_answers(question: str, expected: str) -> None:
+    assert expected in asked(question).text
+
+
+def test_the_order_in_which_evidence_was_recalled_changes_nothing() -> None:
+    moves = [RECORDS[0], RECORDS[4], RECORDS[7]]
+    found = {asked("Where do I live now?", list(order)).text for order in permutations(moves)}
+    assert len(found) == 1
+    assert "Coimbra" in found.pop()
+
+
+def test_a_relative_time_counts_from_the_record_that_says_it() -> None:
+    for day, expected in (("2024-03-01", "2024-02-29"), ("2023-01-01", "2022-12-31")):
+        record = Record(text="Yesterday the boiler broke.", id=1, when=When.parse(day))
+        assert asked("When did the boiler break?", [record]).text == expected
+
+
+def test_a_date_is_given_as_precisely_as_it_is_known() -> None:
+    record = Record(text="The orchard was planted.", id=1, when=When.parse("1987-04"))
+    assert asked("When was the orchard planted?", [record]).text == "1987-04"
+
+
+def test_an_event_that_is_nowhere_has_no_date() -> None:
+    given = asked("When did I visit the zoo in Antwerp?")
+    assert given.abstained
+    assert not given.citations
+
+
+def test_a_person_who_is_nowhere_is_not_confused_with_another() -> None:
+    assert asked("When did I have dinner with Anna?").abstained
+
+
+def test_every_event_of_a_sequence_is_cited_in_order_of_time() -> None:
+    given = asked("In what order did I have dinner with Tomas?", RECORDS[::-1])
+    assert [c.record.id for c in given.citations] == [2, 6, 9]
+    assert given.text == "; ".join(f"{c.record.when}: {c.quote}" for c in given.citations)
+
+
+def test_places_before_and_after_follow_time_not_telling() -> None:
+    day = When.parse("2023-05-02")
+    told = [
+        "This evening Bo went to the harbour.",
+        "Bo walked to the mill this morning.",
+        "Yesterday Bo was at the fair.",
+    ]
+    records = [Record(text=t, id=n, order=n, when=day) for n, t in enumerate(told, 1)]
+    assert asked("Where was Bo before the harbour?", records).text.endswith("mill")
+    assert asked("Where was Bo before the mill?", records).text.endswith("fair")
+    assert asked("Where was Bo after the fair?", records).text.endswith("mill")
+    assert asked("Where is Bo?", records).text.endswith("harbour")
