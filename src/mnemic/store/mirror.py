@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemic.index.flat import FlatIndex
+from mnemic.index.flat import FlatIndex, top
+from mnemic.index.rounded import products, rounded
 from mnemic.index.words import WordIndex
 from mnemic.store.store import Store
 from mnemic.store.words import indexed
@@ -22,6 +23,7 @@ from mnemic.types import Filter, Floats, Ints, Mask
 
 PAGE = 5000  # records fetched at a time
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
+EXACT = 50  # records whose similarity is computed from the vectors in the file
 PATIENCE = 3  # such questions, before a word index is built
 
 _CODED = ("space", "source", "session", "author", "kind")
@@ -170,25 +172,37 @@ class Mirror:
     def vectors(self, query: Floats) -> tuple[Floats, Ints]:
         """Similarity of every record to `query` [dim], and the part of it that is nearest: ([n], [n]).
 
-        A record's similarity is that of its nearest part; without any vector it is -1, and so is its part.
+        A record's similarity is that of its nearest part; without any vector it is -1, and so is its part. The
+        `EXACT` nearest records are compared as the file has them, the others to about 0.002 (rounded vectors).
         """
         scores, parts = np.full(len(self), -1, np.float32), np.full(len(self), -1)
         if self._vectors is None:
             self._vectors = FlatIndex()
             self._add_vectors(self._vectors, self.ids)
         there = self._vector_rows >= 0
-        if there.any():
-            rows, found = self._vector_rows[there], (self._vectors.keys @ query)[there]
-            np.maximum.at(scores, rows, found)
-            best = np.flatnonzero(found == scores[rows])[::-1]
-            parts[rows[best]] = self._vector_parts[there][best]
+        if not there.any():
+            return scores, parts
+        rows, found = self._vector_rows[there], products(self._vectors.keys, query)[there]
+        np.maximum.at(scores, rows, found)
+        best = np.flatnonzero(found == scores[rows])[::-1]
+        parts[rows[best]] = self._vector_parts[there][best]
+        self._compare_exactly(query, scores, parts)
         return scores, parts
+
+    def _compare_exactly(self, query: Floats, scores: Floats, parts: Ints) -> None:
+        nearest = np.sort(top(scores, EXACT)[1])
+        of, _, _, vectors = self._store.parts_of(self.ids[nearest])
+        found = vectors @ query
+        for row, id in zip(nearest, self.ids[nearest], strict=True):
+            own = found[np.searchsorted(of, id) : np.searchsorted(of, id, "right")]
+            if len(own):
+                scores[row], parts[row] = own.max(), own.argmax()
 
     def _add_vectors(self, index: FlatIndex, ids: Ints) -> None:
         for some in _pages(ids):
             of, _, _, vectors = self._store.parts_of(some)
             if len(of):
-                index.add(vectors, of)
+                index.add(rounded(vectors), of)
         self._vector_rows = self.rows(index.ids).astype(np.int32)
         first = np.flatnonzero(np.diff(index.ids, prepend=-2))
         self._vector_parts = np.arange(len(index.ids), dtype=np.int32)
