@@ -3,9 +3,12 @@
 A channel is put on the scale of its own background, so that it says by itself how informative it is for this
 question. Over the n records that may be found,
 
-    words     w_i = bm25_i / std(bm25)             a rare word that matches stands far out of its background
-    vectors   v_i = (cos_i - mean(cos)) / std(cos)  a flat field of cosines stays near 0, whatever its level
+    words     w_i = bm25_i / spread(bm25)              a rare word that matches stands far out of its background
+    vectors   v_i = (cos_i - mean(cos)) / spread(cos)  a flat field of cosines stays near 0, whatever its level
     evidence  e_i = w_i + DENSE v_i
+
+`mean` and `spread` (standard deviation) count `PRIOR` imagined records beside the n, with the mean 0 and the
+usual spread of their channel, so that a memory of one record has a background too.
 
 A record is also spoken for by its conversation: the positive evidence of a session's best `BEST` turns is added
 to each of them, times `SESSION`; the turns of one session keep their own order.
@@ -16,11 +19,14 @@ to each of them, times `SESSION`; the turns of one session keep their own order.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mnemic.types import Floats, Ints, Mask
+from mnemic.types import Floats, Mask
 
 DENSE = 2.0
 SESSION, BEST = 0.5, 5
+PRIOR = 4
+WORDS_SPREAD, VECTORS_SPREAD = 1.0, 0.1
 
 
 def fuse(words: Floats, vectors: Floats | None, among: Mask) -> Floats:
@@ -28,31 +34,34 @@ def fuse(words: Floats, vectors: Floats | None, among: Mask) -> Floats:
 
     Args:
         words: [n] BM25, 0 where no word matches.
-        vectors: [n] cosines, at least -1, which also stands for "has no vector"; None without vectors.
+        vectors: [n] cosines, -1 where a record has no vector; None without vectors.
         among: [n] the records that may be found; only they are the background.
     """
-    evidence = np.zeros(len(words), np.float32)
-    evidence[among] = _over_spread(words[among])
+    evidence: Floats = np.zeros(len(words), np.float32)
+    evidence[among] = words[among] / _background(words[among], WORDS_SPREAD)[1]
     if vectors is not None:
         known = among & (vectors > -1)
-        cosines = vectors[known]
-        if len(cosines):
-            evidence[known] += np.float32(DENSE) * _over_spread(cosines - cosines.mean())
+        mean, spread = _background(vectors[known], VECTORS_SPREAD)
+        evidence[known] += np.float32(DENSE) * (vectors[known] - mean) / spread
     return evidence
 
 
-def _over_spread(scores: Floats) -> Floats:
-    spread = scores.std() if len(scores) else 0.0
-    return scores / spread if spread > 1e-9 else np.zeros_like(scores)
+def _background(scores: Floats, usual: float) -> tuple[np.float32, np.float32]:
+    """Mean and spread; the imagined records have mean 0, and around the mean found the usual spread."""
+    n = len(scores) + PRIOR
+    around = scores - scores.mean() if len(scores) else scores
+    spread = np.sqrt((np.square(around).sum() + PRIOR * usual**2) / n)
+    return np.float32(scores.sum() / n), np.float32(spread)
 
 
-def with_sessions(evidence: Floats, sessions: Ints, among: Mask) -> Floats:
+def with_sessions(evidence: Floats, sessions: NDArray[np.signedinteger], among: Mask) -> Floats:
     """The evidence with that of the whole session added, [n].
 
     Args:
-        sessions: [n] a number per session, -1 where a record belongs to none (it then speaks for itself).
+        sessions: [n] a number per session, -1 where a record belongs to none: it is a session of one.
     """
-    scores = evidence.copy()
+    alone = np.where(among & (sessions < 0), np.maximum(evidence, 0), np.float32(0))
+    scores = (evidence + np.float32(SESSION) * alone).astype(np.float32)
     rows = np.flatnonzero(among & (sessions >= 0) & (evidence > 0))
     if not len(rows):
         return scores

@@ -218,6 +218,11 @@ class Mirror:
         ]
 
     @property
+    def conversation(self) -> NDArray[np.int32]:
+        """[n] a number per session of a source of a space, -1 where a record belongs to no session."""
+        return np.where(self.session == self._codes.get(None, -1), np.int32(-1), self._group)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays (the tables of names and groups are not counted)."""
         columns = sum(int(getattr(self, name).nbytes) for name in self._columns())
