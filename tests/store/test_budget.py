@@ -88,6 +88,13 @@ def test_use_counts_survive_closing(store: Store) -> None:
         assert again.trace_stats("default")[1].uses.tolist() == [1]
 
 
+def test_use_counts_that_cannot_be_written_are_not_worth_an_error(store: Store) -> None:
+    (a,) = store.put([Record(text="sea")])
+    store._connection().execute("PRAGMA query_only = ON")
+    store.touch([a.id], 1.0)
+    store.close()
+
+
 @pytest.mark.parametrize("rule", [recency.keep, use.keep, importance.keep, decay.keep])
 def test_no_rule_minds_an_empty_space(store: Store, rule: object) -> None:
     assert enforce(store, Budget(0, 0), rule, "nowhere", 0.0) == []  # type: ignore[arg-type]

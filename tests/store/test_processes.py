@@ -81,8 +81,7 @@ def write(path: Path, name: str, until: float, told: Connection) -> None:
                 )
                 ids += [r.id for r in stored]
                 store.touch(ids[-3:], 1.0)
-                if len(ids) % 50 == 0:
-                    store.forget(ids[-2:])
+                store.forget(ids[-2:])
                 if len(ids) % 200 == 0:
                     store.purge([ids[-1]])
                     ids.pop()

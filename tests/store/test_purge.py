@@ -1,6 +1,7 @@
 """Forgotten means gone: no byte of any file holds what was purged, and everything else is still found."""
 
 import io
+import random
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -79,6 +80,21 @@ def test_no_byte_of_any_file_holds_what_was_purged(store: Store, tmp_path: Path)
         assert len(again.parts()[0]) == 300
         assert again.history(ids[0])[-1].op == "purge"
         assert again.doctor().healthy
+
+
+def test_what_moving_rows_left_in_other_pages_is_gone_too(tmp_path: Path) -> None:
+    rng = random.Random(29)  # with this history, zeroing what is deleted alone leaves two copies behind
+    with Store.open(tmp_path / "m", durability="normal") as store:
+        told = [
+            Record(text=("zebrawood " if i % 7 == 0 else "plain ") * rng.randint(1, 69), order=i)
+            for i in range(400)
+        ]
+        records = store.put(told)
+        for record in records:
+            if "plain" in record.text and rng.random() < 0.5:
+                store.supersede(record.id, "now " + record.text)
+        store.purge([r.id for r in records if "zebra" in r.text])
+        assert b"zebrawood" not in files(tmp_path)
 
 
 def test_a_reader_makes_it_pending_until_it_leaves(store: Store, tmp_path: Path) -> None:

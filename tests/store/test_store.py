@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnemic.store import Store, UnknownRecord
+from mnemic.store import Link, Store, UnknownRecord
 from mnemic.types import Filter, MnemicError, Part, Record, When
 
 FULL = Record(
@@ -41,6 +41,9 @@ def test_an_exact_repeat_is_the_record_already_there(store: Store) -> None:
     assert again == [first[1], first[0], first[0]]
     assert len(list(store.scan())) == 2
     assert len(store.log()) == 1
+    new = store.put([replace(FULL, text="new")] * 2, [part(1, 0)] * 2)
+    assert new[0] == new[1]
+    assert len(list(store.scan())) == 3
 
 
 @pytest.mark.parametrize(
@@ -184,9 +187,72 @@ def test_changes_tell_another_process_what_came_and_went(store: Store) -> None:
         assert (live.tolist(), gone.tolist()) == ([a, b, c], [])
         other.forget([a])
         d = other.supersede(b, "B").id
-        other.put_parts([c], [part(1, 0)])
+        for _ in range(2):
+            other.put_parts([c], [part(1, 0)])
         newest, live, gone = store.changes(seq)
         assert (live.tolist(), gone.tolist()) == ([c, d], [a, b])
         assert [x.size for x in store.changes(newest)[1:]] == [0, 0]
         other.undo()
         assert store.changes(newest)[1].tolist() == [b]
+
+
+def test_of_two_versions_with_the_same_words_a_repeat_is_the_live_one(store: Store) -> None:
+    (old,) = store.put([FULL])
+    new = store.supersede(old.id, FULL.text)
+    assert store.put([FULL]) == [new]
+    store.supersede(new.id, "otherwise")
+    assert store.put([FULL])[0].state == "superseded"
+
+
+def test_statistics_count_what_is_there(store: Store) -> None:
+    a, b, c = store.put(
+        [
+            Record(text="caf\u00e9", when=When.parse("2024")),
+            Record(text="sea", order=1),
+            Record(text="oil", space="s"),
+        ],
+        [[*part(1, 0), *part(0, 1)], [], part(1, 1)],
+    )
+    store.supersede(b.id, "ocean")
+    store.forget([c.id])
+    store.link(a.id, b.id, "x")
+    year = When.parse("2024")
+    of_default = {
+        "live": 2, "superseded": 1, "forgotten": 0, "text_bytes": 13, "vectors": 2, "vector_bytes": 8,
+        "links": 1, "changes": 3, "first": year.start, "last": year.end,
+    }  # fmt: skip
+    assert store.stats("default") == of_default
+    whole = store.stats()
+    assert whole.pop("file_bytes") >= store.path.stat().st_size > 0
+    assert whole == of_default | {
+        "forgotten": 1, "text_bytes": 16, "vectors": 3, "vector_bytes": 12, "changes": 5, "pending": 0,
+    }  # fmt: skip
+    assert store.stats("nowhere")["live"] == 0
+    assert store.spaces() == {"default": 2, "s": 0}
+
+
+def test_a_setting_is_kept_with_the_memory_until_it_is_removed(store: Store) -> None:
+    store.set_meta("fingerprint", "a")
+    store.set_meta("fingerprint", "b")
+    with Store.open(store.path) as other:
+        assert other.get_meta("fingerprint") == "b"
+        other.set_meta("fingerprint", None)
+    assert store.get_meta("fingerprint") is None
+
+
+def test_links_show_what_is_live_on_both_sides(store: Store) -> None:
+    a, b, c = (r.id for r in store.put([Record(text=t, order=i) for i, t in enumerate("abc")]))
+    store.link(a, b, "follows")
+    store.link(c, a, "cites", 0.5)
+    store.link(c, a, "cites", 0.25)
+    assert store.links([a]) == [Link(a, b, "follows", 1.0), Link(c, a, "cites", 0.25)]
+    assert store.links([b]) == [Link(a, b, "follows", 1.0)]
+    store.forget([c])
+    assert store.links([a, c]) == [Link(a, b, "follows", 1.0)]
+    with pytest.raises(ValueError, match="itself"):
+        store.link(a, a, "x")
+    with pytest.raises(UnknownRecord, match="no record 99"):
+        store.link(a, 99, "x")
+    (elsewhere,) = store.put([Record(text="a", space="other")])
+    with pytest.raises(MnemicError, match="different spaces"):
+        store.link(a, elsewhere.id, "x")

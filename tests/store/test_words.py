@@ -66,6 +66,8 @@ def test_how_common_a_word_is_elsewhere_is_not_felt(tmp_path: Path) -> None:
         store.put([Record(text="whale " * 5, space="other", order=i) for i in range(50)])
         crowded = store.words(["whale", "oil"], Filter(), 9)
         assert [x.tolist() for x in alone] == [x.tolist() for x in crowded]
+        held = store._connection().execute("SELECT term, count(*) FROM words_at GROUP BY term").fetchall()
+        assert dict(held) == {"1:whale": 1, "1:oil": 2, "1:ship": 1, "2:whale": 250}
 
 
 def test_a_filter_restricts_what_is_found_and_not_how_it_scores(tmp_path: Path) -> None:

@@ -101,11 +101,11 @@ class MemoryFile:
             con.close()
 
     def _flush(self) -> None:
-        """Write the use counts that are still in memory."""
+        """Write the use counts that are still in memory, unless the file cannot be written now."""
         with self._lock:
             self._connection()
             if self._uses:
-                with self._writing():
+                with contextlib.suppress(MnemicError), self._writing():
                     pass
 
     def _write_uses(self, con: sqlite3.Connection) -> None:
