@@ -175,3 +175,25 @@ def test_rows_and_terms_of_removed_documents_are_given_back() -> None:
     assert index.ids.tolist() == [0, 3, 4, 5, 6, 7]
     assert "only2" not in index._vocabulary
     assert index.search(["only5"], 3)[1].tolist() == [5]
+
+
+def test_bytes_give_the_same_index_without_what_was_removed() -> None:
+    docs = _random_docs(200, seed=4)
+    index = WordIndex()
+    for at in range(0, 200, 50):
+        index.add(range(at, at + 50), docs[at : at + 50])
+    index.add([900], [["gonequickly", "w2"]])
+    index.remove([900, 3, 4])
+    data = index.to_bytes()
+    assert b"gonequickly" not in data
+    again = WordIndex.from_bytes(data)
+    np.testing.assert_array_equal(again.ids, index.ids)
+    np.testing.assert_array_equal(again.scores(["w2", "w9"]), index.scores(["w2", "w9"]))
+    for one in (index, again):
+        one.add([901], [["w2", "new"]])
+        one.remove([7])
+    np.testing.assert_allclose(again.scores(["w2", "new"]), index.scores(["w2", "new"]), rtol=1e-6)
+    empty = WordIndex.from_bytes(WordIndex().to_bytes())
+    assert len(empty) == 0
+    empty.add([1], [["a"]])
+    assert empty.search(["a"], 1)[1].tolist() == [1]

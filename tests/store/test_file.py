@@ -156,6 +156,6 @@ def test_each_step_runs_once_and_in_order_or_not_at_all(path: Path, monkeypatch:
     with pytest.raises(MnemicError):
         Store.open(path)
     con = sqlite3.connect(path)
-    assert con.execute("PRAGMA user_version").fetchone() == (3,)
+    assert con.execute("PRAGMA user_version").fetchone() == (4,)
     assert "weather" not in str(con.execute("SELECT sql FROM sqlite_schema").fetchall())
     con.close()

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mnemic.index.words import terms
+from mnemic.index.words import WordIndex, terms
 from mnemic.store import Store, mirror
 from mnemic.store.mirror import Mirror
 from mnemic.types import Filter, Part, Record, When
@@ -176,6 +176,41 @@ def test_the_file_and_the_index_give_the_same_words(store: Store) -> None:
     assert len(copy._words[int(copy.space[0])]) == 60
     for answer in answers:
         np.testing.assert_allclose(answer, answers[0], rtol=1e-5)
+
+
+def test_a_kept_word_index_answers_like_a_new_one_and_is_gone_with_a_purge(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "FEW", 0)
+    monkeypatch.setattr(mirror, "KEPT", 5)
+    store.put([Record(text=f"harbour quixotry{n} {'sand ' * (n % 3)}", order=n) for n in range(20)])
+    first = Mirror(store)
+    first.refresh()
+    expected = first.words(terms("harbour sand quixotry7"), "default")
+    held = store.kept("words:default")
+    assert held is not None
+    assert b"quixotry7" in held
+
+    with monkeypatch.context() as strict:
+        strict.setattr(WordIndex, "add", lambda *_: pytest.fail("built again"))
+        second = Mirror(store)
+        second.refresh()
+        np.testing.assert_array_equal(second.words(terms("harbour sand quixotry7"), "default"), expected)
+
+    store.forget([2])
+    store.put([Record(text="sand quixotry7", order=99)])
+    for late in (Mirror(store), second):
+        late.refresh()
+        ids, found = store.words(terms("sand quixotry7"), Filter(), 99)
+        scores = late.words(terms("sand quixotry7"), "default")
+        assert set(late.ids[scores > 0]) == set(ids)
+        np.testing.assert_allclose(scores[late.rows(ids)], found, rtol=1e-4)
+
+    assert any(b"quixotry5" in file.read_bytes() for file in store.path.parent.iterdir())
+    store.purge([6])
+    assert store.kept("words:default") is None
+    assert not store.keep("words:default", held, seq=first._seq)
+    assert not any(b"quixotry5" in file.read_bytes() for file in store.path.parent.iterdir())
 
 
 def test_a_mirror_holds_no_text(store: Store) -> None:

@@ -15,6 +15,7 @@ are passed over when they are counted, so that N, n(t) and avgdl always follow.
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
 from collections import defaultdict
@@ -206,8 +207,7 @@ class WordIndex:
     def _push(self, segment: _Segment) -> None:
         while self._segments and 2 * len(segment.rows) > len(self._segments[-1].rows):
             segment = _merge(self._segments.pop(), segment)
-        if len(segment.rows):
-            self._segments.append(segment)
+        self._segments.append(segment)
 
     def remove(self, ids: Iterable[int] | Ints) -> int:
         """Take documents out of every score and statistic; returns how many were there.
@@ -215,6 +215,8 @@ class WordIndex:
         Rows move up once a quarter of them is gone.
         """
         gone = (self.ids >= 0) & np.isin(self.ids, np.fromiter(ids, np.int64))
+        if not gone.any():
+            return 0
         self.ids = np.where(gone, -1, self.ids)
         self._lengths = np.where(gone, 0, self._lengths).astype(np.int32)
         self._norms = None
@@ -225,18 +227,40 @@ class WordIndex:
     def compact(self) -> None:
         """Give the rows of removed documents back, the others move up; terms nobody holds are forgotten."""
         alive = self.ids >= 0
-        moved = (np.cumsum(alive) - 1).astype(np.int32)
-        kept = [(segment, alive[segment.rows]) for segment in self._segments]
+        whole = _Segment.of(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.uint16))
+        for segment in self._segments:
+            whole = _merge(whole, segment)
+        keep = alive[whole.rows]
+        spread = whole.spread()[keep]
         held = np.zeros(len(self._vocabulary), np.bool_)
-        for segment, keep in kept:
-            held[segment.spread()[keep]] = True
+        held[spread] = True
         codes = (np.cumsum(held) - 1).astype(np.int32)
+        moved = (np.cumsum(alive) - 1).astype(np.int32)
         self._vocabulary = _numbered(term for term, code in self._vocabulary.items() if held[code])
-        self._segments = []
-        for segment, keep in kept:
-            term, row = codes[segment.spread()[keep]], moved[segment.rows[keep]]
-            self._push(_Segment.of(term, row, segment.counts[keep]))
+        self._segments = [_Segment.of(codes[spread], moved[whole.rows[keep]], whole.counts[keep])]
         self.ids, self._lengths, self._norms = self.ids[alive], self._lengths[alive], None
+
+    def to_bytes(self) -> bytes:
+        """The index as bytes for `from_bytes`; it is compacted, so nothing of a removed document is in them."""
+        self.compact()
+        (whole,) = self._segments
+        names = np.frombuffer("\n".join(self._vocabulary).encode(), np.uint8)
+        file = io.BytesIO()
+        np.savez(
+            file, ids=self.ids, lengths=self._lengths, names=names,
+            terms=whole.terms, starts=whole.starts, rows=whole.rows, counts=whole.counts,
+        )  # fmt: skip
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> WordIndex:
+        """The index that `to_bytes` wrote."""
+        index = cls()
+        with np.load(io.BytesIO(data)) as file:
+            index.ids, index._lengths = file["ids"], file["lengths"]
+            index._segments = [_Segment(file["terms"], file["starts"], file["rows"], file["counts"])]
+            index._vocabulary = _numbered(filter(None, file["names"].tobytes().decode().split("\n")))
+        return index
 
     def scores(self, terms: Iterable[str]) -> Floats:
         """[rows] BM25 of every document for the distinct `terms`; 0 where none of them stands (or removed)."""

@@ -10,6 +10,7 @@ How common a word is, and how long a record, is counted within each space, so no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,11 @@ from mnemic.index.rounded import products, rounded
 from mnemic.index.words import WordIndex
 from mnemic.store.store import Store
 from mnemic.store.words import indexed
-from mnemic.types import Filter, Floats, Ints, Mask
+from mnemic.types import Filter, Floats, Ints, Mask, MnemicError
 
 PAGE = 5000  # records fetched at a time
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
+KEPT = 2000  # records of a space from which the file keeps its word index
 EXACT = 50  # records whose similarity is computed from the vectors in the file
 PATIENCE = 3  # such questions, before a word index is built
 
@@ -57,6 +59,7 @@ class Mirror:
         self._groups: dict[tuple[int, int, int], int] = {}
         self._words: dict[int, WordIndex] = {}
         self._asked: dict[int, int] = {}
+        self._kept: dict[int, int] = {}  # documents in the word index as the file last kept it
         self._vectors: FlatIndex | None = None
         self._vector_rows = np.empty(0, np.int32)  # row here of each row there, -1 where removed
         self._vector_parts = np.empty(0, np.int32)  # which part of its record
@@ -82,9 +85,8 @@ class Mirror:
             self._keep(np.argsort(self.ids))
         if len(gone) or len(new):
             self._join()
-        for space, index in self._words.items():
-            index.remove(gone)
-            self._add_words(index, new[self.space[self.rows(new)] == space])
+        for code in self._words:
+            self._match_words(code)
         if self._vectors is not None:
             self._vectors.remove(np.concatenate([gone, live]))
             self._add_vectors(self._vectors, live)
@@ -149,8 +151,7 @@ class Mirror:
         """[n] BM25 of the records of a space for any of some stemmed terms; 0 where none stands."""
         scores = np.zeros(len(self), np.float32)
         code = self._codes.get(space, -1)
-        index = self._words.get(code)
-        if index is None:
+        if code not in self._words and not self._load_words(code):
             size = int((self.space == code).sum())
             self._asked[code] = self._asked.get(code, 0) + 1
             if size <= FEW and self._asked[code] <= PATIENCE:
@@ -158,11 +159,33 @@ class Mirror:
                 rows = self.rows(ids)
                 scores[rows[rows >= 0]] = found[rows >= 0]
                 return scores
-            index = self._words[code] = WordIndex()
-            self._add_words(index, self.ids[self.space == code])
+            self._words[code] = WordIndex()
+            self._match_words(code)
+        index = self._words[code]
         rows = self.rows(index.ids)
         scores[rows[rows >= 0]] = index.scores(terms)[rows >= 0]
         return scores
+
+    def _load_words(self, code: int) -> bool:
+        """Take the word index of a space that the file has kept, if it has."""
+        data = self._store.kept(f"words:{self.names[code]}") if code >= 0 else None
+        if data is None:
+            return False
+        self._words[code] = WordIndex.from_bytes(data)
+        self._kept[code] = len(self._words[code])
+        self._match_words(code)
+        return True
+
+    def _match_words(self, code: int) -> None:
+        """Bring a word index to the live records of its space; have the file keep it when it has grown much."""
+        index, ids = self._words[code], self.ids[self.space == code]
+        index.remove(index.ids[~np.isin(index.ids, ids)])
+        self._add_words(index, ids[~np.isin(ids, index.ids)])
+        if len(index) < KEPT or 4 * (len(index) - self._kept.get(code, 0)) <= len(index):
+            return
+        with suppress(MnemicError):  # a file that cannot be written answers all the same
+            if self._store.keep(f"words:{self.names[code]}", index.to_bytes(), self._seq):
+                self._kept[code] = len(index)
 
     def _add_words(self, index: WordIndex, ids: Ints) -> None:
         for some in _pages(ids):

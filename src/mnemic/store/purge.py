@@ -60,6 +60,7 @@ def erase(con: sqlite3.Connection, ids: Sequence[int], now: float) -> list[int]:
     con.execute("INSERT INTO words (words) VALUES ('optimize')")
     for space, touched in gone.items():
         log.note(con, now, "purge", space, touched)
+    con.execute("DELETE FROM kept")
     con.execute("DELETE FROM space WHERE id NOT IN (SELECT DISTINCT space FROM record)")
     erased = sorted(id for touched in gone.values() for id, _ in touched)
     _remember(con, sorted({*erased, *(pending(con) or ())}), rewritten=False)

@@ -84,7 +84,12 @@ def records_and_words(con: sqlite3.Connection) -> None:
         con.execute(statement)
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [records_and_words]
+def kept_indexes(con: sqlite3.Connection) -> None:
+    """Indexes that take long to build, as bytes; a purge drops them."""
+    con.execute("CREATE TABLE kept (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [records_and_words, kept_indexes]
 
 
 def migrate(con: sqlite3.Connection) -> None:

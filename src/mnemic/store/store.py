@@ -308,6 +308,23 @@ class Store(MemoryFile):
             pending = purge.pending(con) or ()
             return queries.stats(con, None) | {"file_bytes": size, "pending": len(pending)}
 
+    def kept(self, name: str) -> bytes | None:
+        """The index that `keep` wrote under this name; None if there is none, or a purge dropped it."""
+        with self._reading() as con:
+            row = con.execute("SELECT data FROM kept WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep(self, name: str, data: bytes, seq: int) -> bool:
+        """Keep an index of the live records as of log entry `seq`; refused if anything was written since.
+
+        (What was purged meanwhile would come back with it.)
+        """
+        with self._writing() as con:
+            if log.newest(con) != seq:
+                return False
+            con.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, data))
+        return True
+
     def get_meta(self, key: str) -> str | None:
         """What `set_meta` wrote; None if nothing."""
         with self._reading() as con:
