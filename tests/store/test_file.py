@@ -26,8 +26,12 @@ def refused(path: Path, match: str) -> None:
     assert (path.read_bytes(), sorted(path.parent.iterdir())) == before
 
 
+@pytest.mark.parametrize("checked_whole", [0, 1 << 30])
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
-def test_a_truncated_file_is_refused_untouched(path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused_untouched(
+    path: Path, share: float, checked_whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnemic.store.file.CHECKED_WHOLE", checked_whole)
     os.truncate(path, int(path.stat().st_size * share))
     refused(path, "damaged .* backup")
 

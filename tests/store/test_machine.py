@@ -46,6 +46,8 @@ class Memory(RuleBasedStateMachine):
         self.mirror: set[int] = set()
         self.seq = 0
         self.count = 0
+        for space in ("a", "b", "c"):
+            self.put(space, "whale")
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -217,4 +219,4 @@ class Memory(RuleBasedStateMachine):
 
 
 TestMemory = Memory.TestCase
-TestMemory.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestMemory.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
