@@ -17,12 +17,12 @@ def memory(tmp_path: Path, embedder: Embedder) -> Iterator[Memory]:
         yield opened
 
 
-def test_what_is_remembered_is_kept_with_its_source_and_time(memory: Memory) -> None:
+def test_what_is_remembered_is_found_with_its_source_and_time(memory: Memory) -> None:
     memory.remember(
         "Marta planted the pear tree behind the barn.", when="2021-03-14", source="diary", author="me"
     )
     memory.remember("The barn roof leaks when it rains.", when="2022", source="letters")
-    (record, *_) = memory.store.scan()
+    (record, *_) = (hit.record for hit in memory.recall("who planted a pear tree?"))
     assert record.text == "Marta planted the pear tree behind the barn."
     assert (str(record.when), record.source, record.author) == ("2021-03-14", "diary", "me")
 
@@ -31,6 +31,7 @@ def test_an_exact_repeat_is_the_record_that_is_there(memory: Memory) -> None:
     (first,) = memory.remember("The boat is called Heron.", source="diary", when="2020-06-01")
     (again,) = memory.remember("The boat is called Heron.", source="diary", when="2020-06-01")
     assert first == again
+    assert len(memory.recall("the boat")) == 1
 
 
 def test_a_conversation_told_again_from_the_start_grows_only_by_what_is_new(memory: Memory) -> None:
@@ -61,11 +62,11 @@ def test_a_broken_message_leaves_nothing_behind(memory: Memory) -> None:
 def test_forget_is_undone_and_purge_is_not(memory: Memory) -> None:
     (record,) = memory.remember("The spare key hangs in the cellar.", source="notes")
     memory.forget(ids=[record.id])
-    assert not list(memory.store.scan())
+    assert not memory.recall("spare key")
     memory.undo()
-    assert [it.id for it in memory.store.scan()] == [record.id]
+    assert [hit.record.id for hit in memory.recall("spare key")] == [record.id]
     assert memory.forget(source="notes", purge=True).purged
-    assert not list(memory.store.scan())
+    assert not memory.recall("spare key")
     assert memory.undo() == "nothing to undo"
 
 
@@ -92,15 +93,28 @@ def test_a_space_alone_is_forgotten_whole_and_no_other(memory: Memory) -> None:
     memory.remember("The gate code is 4711.", space="work")
     memory.remember("The gate squeaks.", space="home")
     memory.forget(space="work")
-    assert memory.store.spaces() == {"home": 1, "work": 0}
+    assert not memory.recall("gate", space="work")
+    assert len(memory.recall("gate", space="home")) == 1
 
 
 def test_superseding_closes_the_old_words_and_keeps_them_in_history(memory: Memory) -> None:
     (old,) = memory.remember("Tom lives in Leeds.", when="2019")
     new = memory.supersede(old.id, "Tom lives in York.", when="2023-02")
-    assert [it.text for it in memory.store.scan()] == ["Tom lives in York."]
+    assert [hit.record.text for hit in memory.recall("where does Tom live?")] == ["Tom lives in York."]
     assert memory.show(old.id).superseded_by == new.id
     assert [change.op for change in memory.history(old.id) if change.op != "parts"] == ["put", "supersede"]
+
+
+def test_the_timeline_is_in_the_order_of_events_not_of_writing(memory: Memory) -> None:
+    for when, text in (
+        ("2003", "moved to Bath"),
+        ("1999-04", "born in Wells"),
+        ("2001-09-03", "went to school"),
+    ):
+        memory.remember(text, when=when)
+    memory.remember("nobody knows when this was")
+    assert [it.text for it in memory.timeline()] == ["born in Wells", "went to school", "moved to Bath"]
+    assert [it.text for it in memory.timeline(k=1, after="2000")] == ["went to school"]
 
 
 def test_a_changed_embedder_is_refused_with_the_command_that_mends_it(
@@ -113,7 +127,7 @@ def test_a_changed_embedder_is_refused_with_the_command_that_mends_it(
     with pytest.raises(MnemicError, match=f"mnemic reembed --model other --memory {path}"):
         Memory.open(path, embedder=other)
     with Memory.open(path, embedder=None) as memory:
-        assert len(list(memory.store.scan())) == 1
+        assert len(memory.recall("cat")) == 1
 
 
 def test_ids_of_another_space_are_not_there(memory: Memory) -> None:
@@ -124,3 +138,49 @@ def test_ids_of_another_space_are_not_there(memory: Memory) -> None:
     with pytest.raises(MnemicError, match="has no record"):
         memory.supersede(record.id, "moved", space="b")
     assert memory.show(record.id, space="a").state == "live"
+
+
+# ----------------------------------------------------------------- recalled text that comes back
+
+
+def told(memory: Memory, text: str, role: str = "assistant") -> list[str]:
+    records = memory.remember([{"role": role, "content": text}], session="now")
+    return [record.text for record in records]
+
+
+def test_recalled_text_that_comes_back_is_not_stored_again(memory: Memory) -> None:
+    memory.remember("Grandfather kept bees on the south slope.", source="diary", when="1974")
+    memory.recall("what did grandfather keep?")
+    assert told(memory, "grandfather kept  bees on the south slope!") == []
+    assert told(memory, "As you wrote: “Grandfather kept bees on the south slope.” Shall I say more?") == [
+        "As you wrote:  Shall I say more?"
+    ]
+    assert memory.show(2).meta["recalled"] == [1]
+
+
+def test_what_was_not_recalled_may_be_said_again(memory: Memory) -> None:
+    memory.remember("Grandfather kept bees on the south slope.", source="diary")
+    assert told(memory, "Grandfather kept bees on the south slope.") != []
+
+
+def test_recalled_text_is_known_to_the_next_process(tmp_path: Path, embedder: Embedder) -> None:
+    path = tmp_path / "life.mnemic"
+    with Memory.open(path, embedder=embedder) as memory:
+        memory.remember("The lighthouse keeper paints in winter.")
+        memory.recall("lighthouse")
+    with Memory.open(path, embedder=embedder) as memory:
+        assert told(memory, "The lighthouse keeper paints in winter.") == []
+
+
+def test_text_recalled_in_one_space_may_be_said_in_another(memory: Memory) -> None:
+    memory.remember("The lighthouse keeper paints in winter.", space="a")
+    memory.recall("lighthouse", space="a")
+    turn = [{"role": "user", "content": "The lighthouse keeper paints in winter."}]
+    assert len(memory.remember(turn, space="b")) == 1
+
+
+def test_what_was_forgotten_after_it_was_recalled_may_be_told_anew(memory: Memory) -> None:
+    (record,) = memory.remember("The lighthouse keeper paints in winter.")
+    memory.recall("lighthouse")
+    memory.forget(ids=[record.id], purge=True)
+    assert len(told(memory, "The lighthouse keeper paints in winter.")) == 1

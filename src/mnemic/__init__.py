@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnemic.aio import AsyncMemory
     from mnemic.memory import Memory
     from mnemic.types import Answer, Budget, Hit, MnemicError, Order, Recall, Record, When
 
 __version__ = "0.1.0"
 __all__ = [
     "Answer",
+    "AsyncMemory",
     "Budget",
     "Hit",
     "Memory",
@@ -27,6 +29,7 @@ def __getattr__(name: str) -> Any:
     """The public names, imported when first used, so that `import mnemic` costs nothing."""
     from importlib import import_module
 
+    homes = {"AsyncMemory": "mnemic.aio", "Memory": "mnemic.memory"}
     if name not in __all__:
         raise AttributeError(f"module 'mnemic' has no attribute {name!r}")
-    return getattr(import_module("mnemic.memory" if name == "Memory" else "mnemic.types"), name)
+    return getattr(import_module(homes.get(name, "mnemic.types")), name)

@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-
-from mnemic.cli import main
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`mnemic ARGUMENTS` on a memory of its own."""
-    monkeypatch.setenv("MNEMIC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-    return lambda *given, **more: CliRunner().invoke(main, [str(one) for one in given], **more)
-
-
-def of(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+from command_line import Run, of
 
 
 def test_a_file_is_remembered_once_however_often_it_is_given(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from mnemic.memory import Memory
 
 
+class _Told(logging.Handler):
+    """Warnings as plain lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+_TOLD = _Told(logging.WARNING)
+
+
 def command(
     name: str, *, memory: bool = True, json_flag: bool = True
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -27,7 +37,8 @@ def command(
     def made(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
         def told(**given: Any) -> None:
-            logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+            if _TOLD not in (log := logging.getLogger("mnemic")).handlers:
+                log.addHandler(_TOLD)
             try:
                 function(**given)
             except (MnemicError, ValueError) as error:

@@ -112,7 +112,7 @@ def profile_command(add: str | None, remove: int | None, space: str, path: Path 
             memory.remember(add, kind="profile", author="user", space=space)
         if remove is not None:
             memory.forget(ids=[remove], space=space)
-        records = memory.profile(space)
+        records = memory.profile(space=space)
     if as_json:
         return print_json({"profile": [plain.record(record) for record in records]})
     for record in records:

@@ -28,7 +28,7 @@ part_option = click.option(
     help="Which half of the cases, by a hash of their ids.",
 )  # fmt: skip
 limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N cases.")
-seed_option = click.option("--seed", type=int, default=0, show_default=True)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 
 
 @command("methods", memory=False)

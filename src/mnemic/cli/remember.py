@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,7 @@ import click
 from tqdm import tqdm
 
 from mnemic.cli.common import command, no_vectors_option, open_memory, print_json, space_option
-
-FORMATS = ("text", "markdown", "html", "pdf", "epub", "chat")
+from mnemic.sources import FORMATS
 
 
 @command("remember")
@@ -31,19 +31,25 @@ def remember_command(
 
     files = [file for one in paths for file in (["-"] if one == "-" else sources.files(one))]
     sizes = {file: Path(file).stat().st_size for file in files if file != "-"}
-    before = new = 0
+    started, new, there, done = time.time(), 0, 0, 0
     with (
         open_memory(path, vectors=vectors, new=True) as memory,
         tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, disable=None) as bar,
     ):
         for file in files:
             bar.set_description(Path(file).name, refresh=False)
-            start = bar.n
+            stop, before = bar.n + sizes.get(file, 0), new + there
             for batch in memory.remember_batches(file, vectors=vectors, **given):
-                bar.update(min(sum(len(it.text.encode()) for it in batch), start + sizes.get(file, 0) - bar.n))
-                new += len(batch)
-            bar.update(start + sizes.get(file, 0) - bar.n)
+                fresh = sum(record.written >= started for record in batch)
+                new, there = new + fresh, there + len(batch) - fresh
+                bar.update(min(sum(len(record.text.encode()) for record in batch), stop - bar.n))
+            bar.update(stop - bar.n)
+            done += new + there == before
     if as_json:
-        return print_json({"files": len(files), "records": new, "already_there": before})
+        return print_json(
+            {"files": len(files), "records": new, "already_there": there, "unchanged_files": done}
+        )
     click.echo(f"{new} records remembered from {len(files)} {'file' if len(files) == 1 else 'files'}")
+    if there or done:
+        click.echo(f"{there} records and {done} whole files were already there")
     return None

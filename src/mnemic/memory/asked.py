@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
 
 from mnemic.types import DEFAULT_SPACE, Filter, Kind, When
 
 Time = str | float | datetime | When
+
+
+class How(TypedDict, total=False):
+    """How files are remembered; every field may be left out.
+
+    Attributes:
+        space: the tenant, "default" if not said.
+        source: instead of the path.
+        when: of records whose file does not say when they happened.
+        kind: how to read it ("text", "markdown", "html", "pdf", "epub", "chat"), instead of by its name.
+        vectors: whether to embed now; without, it is found by its words.
+    """
+
+    space: str
+    source: str | None
+    when: Time | None
+    kind: str | None
+    vectors: bool
 
 
 class Where(TypedDict, total=False):
@@ -34,8 +53,26 @@ class Where(TypedDict, total=False):
     vectors: bool
 
 
-def restriction(where: Where, now: float) -> Filter:
-    """The filter that `where` describes, its times seen from `now` (seconds)."""
+def only_known(given: Mapping[str, object], fields: type) -> None:
+    """Refuse what is no field of a typed dictionary; Python itself does not.
+
+    Raises:
+        TypeError: there is no such field.
+    """
+    known = fields.__annotations__
+    if unknown := given.keys() - known.keys():
+        raise TypeError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+
+
+def restriction(where: Where) -> Filter:
+    """The filter that `where` describes, its times seen from its `now`.
+
+    Raises:
+        TypeError: a field that does not exist.
+        ValueError: a time that is none.
+    """
+    only_known(where, Where)
+    now = instant(where.get("now"))
     before, after, during = where.get("before"), where.get("after"), where.get("when")
     return Filter(
         space=where.get("space", DEFAULT_SPACE),
@@ -49,15 +86,23 @@ def restriction(where: Where, now: float) -> Filter:
     )
 
 
-def span(said: Time, now: float) -> When:
-    """The time meant by an ISO date, seconds or a datetime.
+def span(said: Time, now: float | None = None) -> When:
+    """The time meant by an ISO date, by words ("last spring", seen from `now`), seconds or a datetime.
 
     Raises:
         ValueError: it is none of these.
     """
-    return When.parse(said)
+    try:
+        return When.parse(said)
+    except ValueError:
+        from mnemic.read.time import expressions
+
+        found = expressions(said, instant(now)) if isinstance(said, str) else []
+        if len(found) != 1:
+            raise
+        return found[0].when
 
 
 def instant(now: Time | None) -> float:
     """Seconds since 1970 of a moment that was given, or of now."""
-    return time.time() if now is None else span(now, time.time()).start
+    return time.time() if now is None else span(now).start

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mnemic.index.words import terms
+from mnemic.memory.profile import read_from
 from mnemic.store import Store
 from mnemic.types import Filter, Record, State
+
+EVERY: tuple[State, ...] = ("live", "superseded", "forgotten")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +28,32 @@ class Forgotten:
     detail: str
 
 
-def with_words(records: Iterable[Record], query: str) -> list[Record]:
-    """Those that contain every word of the query, in any inflection.
+def found_by(store: Store, where: Filter, query: str | None, *, everything: bool) -> list[Record]:
+    """The live records (`everything`: of any state) that a filter lets through and that hold a query's words.
 
     Raises:
         ValueError: the query holds no word.
     """
+    found = store.scan(where, states=EVERY if everything else ("live",))
+    if query is None:
+        return list(found)
     wanted = set(terms(query))
     if not wanted:
         raise ValueError(f"{query!r} holds no word; say which words the records to forget contain")
-    return [it for it in records if wanted <= set(terms(f"{it.author}: {it.text}"))]
+    return [it for it in found if wanted <= set(terms(f"{it.author}: {it.text}"))]
 
 
-def every_version(store: Store, records: Iterable[Record]) -> list[Record]:
-    """The records with all their older and newer versions."""
+def with_what_belongs(store: Store, records: Iterable[Record], space: str, *, everything: bool) -> list[Record]:
+    """The records, the entries of the profile read from them and, for `everything`, all their versions."""
     found: dict[int, Record] = {}
     ahead = list(records)
     while ahead:
         it = ahead.pop()
         if it.id not in found:
             found[it.id] = it
-            ahead += store.get([id for id in (it.supersedes, it.superseded_by) if id is not None])
+            versions = (it.supersedes, it.superseded_by) if everything else ()
+            ahead += store.get([id for id in versions if id is not None])
+    chosen = list(found.values())
+    for entry in read_from(store, chosen, space, EVERY if everything else ("live",)):
+        found[entry.id] = entry
     return list(found.values())
-
-
-def read_from(store: Store, records: Sequence[Record], space: str, states: Sequence[State]) -> list[Record]:
-    """The entries of the profile that were read from these records."""
-    texts: dict[tuple[str | None, str | None], list[str]] = {}
-    for it in records:
-        texts.setdefault((it.source, it.session), []).append(it.text)
-    profile = store.scan(Filter(space=space, kind="profile"), states=states)
-    return [it for it in profile if any(it.text in text for text in texts.get((it.source, it.session), ()))]

@@ -2,6 +2,7 @@
 
     with Memory.open("life.mnemic") as memory:
         memory.remember("Ishmael went to sea.", when="1851-10-18", source="diary")
+        memory.recall("who went to sea?")[0].record.text
 
 A memory is divided into spaces (tenants); every verb acts in one, and the records of another are, to it,
 not there. What a verb returned is already durable. Everything but a purge can be undone.
@@ -9,123 +10,39 @@ not there. What a verb returned is already durable. Everything but a purge can b
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Unpack
 
-from mnemic.memory.asked import Time, restriction, span
-from mnemic.memory.forget import Forgotten, every_version, read_from, with_words
-from mnemic.store import Change, Store, UnknownRecord
+import numpy as np
+
+from mnemic.memory.asked import How, Time, Where, instant, only_known, restriction, span
+from mnemic.memory.done import digest
+from mnemic.memory.file import MemoryFile
+from mnemic.memory.forget import Forgotten, found_by, with_what_belongs
+from mnemic.memory.profile import each_once, standing
+from mnemic.memory.vectors import BATCH
+from mnemic.store import Change, UnknownRecord
 from mnemic.types import (
     DEFAULT_SPACE,
-    Embedder,
+    Answer,
     Filter,
     Kind,
-    MnemicError,
+    LanguageModel,
+    Order,
+    Recall,
     Record,
-    State,
 )
 
-EVERY_STATE: tuple[State, ...] = ("live", "superseded", "forgotten")
-BATCH = 256  # records made durable together when a file is remembered
 
-
-def default_path() -> Path:
-    """Where a memory lives when no path is given: under MNEMIC_DATA_DIR, else where the platform keeps data."""
-    if named := os.environ.get("MNEMIC_DATA_DIR"):
-        folder = Path(named)
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "mnemic"
-    elif sys.platform == "darwin":
-        folder = Path("~/Library/Application Support/mnemic").expanduser()
-    else:
-        folder = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "mnemic"
-    return folder / "memory.mnemic"
-
-
-class Memory:
+class Memory(MemoryFile):
     """A memory in one file; may be shared between threads and processes; a context manager.
 
     Times given to its verbs are ISO dates ("1851", "2023-04-25T04:07:00+02:00"), words ("last spring"),
     seconds since 1970, or datetimes.
     """
-
-    def __init__(self, store: Store, embedder: str | Path | Embedder | None = "default") -> None:
-        """Over a store that is already open; `Memory.open` is the usual way in."""
-        self.store = store
-        self._embedder: Embedder | None = None
-        self._wanted: str | Path | None = None
-        if embedder is None or isinstance(embedder, str | Path):
-            self._wanted = embedder
-        else:
-            self._embedder = self._accepted(embedder)
-
-    @classmethod
-    def open(
-        cls,
-        path: str | Path | None = None,
-        embedder: str | Path | Embedder | None = "default",
-        durability: Literal["full", "normal"] = "full",
-    ) -> Self:
-        """Open the memory at `path`, or begin one there.
-
-        Args:
-            path: the file; None is the user's own memory (see `default_path`).
-            embedder: what turns text into vectors. "default" is the one this memory was made with,
-                all-MiniLM-L6-v2 for a new one; or a sentence-transformers name or folder, or an object with
-                `encode` and `parts`; None recalls by words alone. A model is loaded when first needed.
-            durability: "full" survives a power cut, "normal" the end of the process, in less time.
-
-        Raises:
-            MnemicError: the file is damaged, or not a memory (it is left untouched), or holds the vectors
-                of another embedder.
-        """
-        path = default_path() if path is None else Path(path)
-        return cls(Store.open(path, durability=durability), embedder)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def embedder(self) -> Embedder | None:
-        """What turns text into vectors, loaded on first use; None where words alone are wanted.
-
-        Raises:
-            MnemicError: its vectors cannot be compared with those the memory holds.
-        """
-        if self._embedder is None and self._wanted is not None:
-            from mnemic.models import open_embedder
-
-            made_with = self.store.get_meta("embedder") if self._wanted == "default" else None
-            opened = open_embedder(made_with or self._wanted)
-            self._embedder = opened and self._accepted(opened)
-        return self._embedder
-
-    def _accepted(self, embedder: Embedder) -> Embedder:
-        held = self.store.get_meta("fingerprint")
-        if held is not None and held != embedder.fingerprint:
-            path, made_with = self.store.path, self.store.get_meta("embedder")
-            raise MnemicError(
-                f"{path} holds vectors of {made_with!r}, which cannot be compared with those of "
-                f"{embedder.name!r}: change with `mnemic reembed --model {embedder.name} --memory {path}`, "
-                "or open it with embedder=None (--no-vectors) to recall by words alone"
-            )
-        return embedder
 
     # ----------------------------------------------------------------- remembering
 
@@ -145,7 +62,9 @@ class Memory:
         """Remember a text, or messages of a conversation; durable when this returns.
 
         A message is a mapping with `content`, `role` and, where known, `created_at` and `name`. Nothing is
-        stored twice: of a conversation that is told again from the start only the new messages are added.
+        stored twice: of a conversation that is told again from the start only the new messages are added. A
+        turn that says what `recall` handed out is stored without that, or not at all
+        (`meta["recalled"]` names the records said again).
 
         Args:
             when: when it happened; of messages, those that do not say it themselves.
@@ -160,7 +79,7 @@ class Memory:
         """
         from mnemic import sources
 
-        at = None if when is None else span(when, time.time())
+        at = None if when is None else span(when)
         if isinstance(what, str):
             drafts = sources.text(
                 what, when=at, source=source, author=author, session=session, title=title, kind=kind
@@ -170,69 +89,139 @@ class Memory:
             drafts = [replace(it, author=it.author or author, order=0) for it in drafts]
         return self._keep(drafts, space, vectors)
 
-    def remember_path(
-        self,
-        path: str | Path,
-        *,
-        when: Time | None = None,
-        source: str | None = None,
-        space: str = DEFAULT_SPACE,
-        kind: str | None = None,
-        vectors: bool = True,
-    ) -> list[Record]:
+    def remember_path(self, path: str | Path, **how: Unpack[How]) -> list[Record]:
         """Remember a file or folder at once; see `remember_batches`."""
-        batches = self.remember_batches(path, when=when, source=source, space=space, kind=kind, vectors=vectors)
-        return [record for batch in batches for record in batch]
+        return [record for batch in self.remember_batches(path, **how) for record in batch]
 
-    def remember_batches(
-        self,
-        path: str | Path,
-        *,
-        when: Time | None = None,
-        source: str | None = None,
-        space: str = DEFAULT_SPACE,
-        kind: str | None = None,
-        vectors: bool = True,
-    ) -> Iterator[list[Record]]:
+    def remember_batches(self, path: str | Path, **how: Unpack[How]) -> Iterator[list[Record]]:
         """Remember a file or folder while this is iterated: each batch is durable when it comes out.
 
-        Stopped half-way and run again, it continues, and stores nothing twice.
+        Stopped half-way and run again, it continues, and stores nothing twice; a file that was remembered whole
+        and has not changed is passed over.
 
         Args:
             path: text, Markdown, HTML, PDF, e-pub, chats (JSON, JSONL), a folder, or "-" (standard input).
-            when: of records whose file does not say when they happened.
-            source: instead of the path.
-            kind: how to read it ("text", "markdown", "html", "pdf", "epub", "chat"), instead of by its name.
+            how: `space`, `source`, `when`, `kind`, `vectors`; see `How`.
 
         Raises:
             MnemicError: a file cannot be read; nothing of it was stored.
         """
         from mnemic import sources
 
-        at = None if when is None else span(when, time.time())
-        drafts = iter(sources.read(path, kind=kind))
-        while batch := list(islice(drafts, BATCH)):
-            told = [replace(it, when=it.when or at, source=source or it.source) for it in batch]
-            yield self._keep(told, space, vectors)
+        only_known(how, How)
+        space, source, kind = how.get("space", DEFAULT_SPACE), how.get("source"), how.get("kind")
+        at = span(when) if (when := how.get("when")) is not None else None
+        vectors = how.get("vectors", True)
+        for file in ["-"] if str(path) == "-" else sources.files(path):
+            told = None
+            if isinstance(file, Path) and source is None:
+                told = digest(file, at, kind, vectors)
+                if (space, file, told) in self._done:
+                    continue
+            drafts = (
+                replace(it, when=it.when or at, source=source or it.source) for it in sources.read(file, kind)
+            )
+            while batch := list(islice(drafts, BATCH)):
+                yield self._keep(batch, space, vectors)
+            if told is not None:
+                self._done.note(space, Path(file), told)
 
     def _keep(self, drafts: Sequence[Record], space: str, vectors: bool) -> list[Record]:
-        """Store what is new of some drafts, then give each its vectors."""
-        embedder = self.embedder if vectors else None
-        stored = self.store.put([replace(it, space=space) for it in drafts])
-        if embedder is not None:
-            self._embed(embedder, stored)
-        return stored
+        """Store what is new of some drafts with the instructions they contain, then give each its vectors."""
+        if vectors:
+            _ = self.embedder  # refused, if it must be, before anything is stored
+        fresh = []
+        for draft in drafts:
+            told = replace(draft, space=space)
+            new = self._echoes.fresh(told) if told.kind == "turn" else told
+            if new is not None:
+                fresh.append(new)
+        stored = self.store.put([*fresh, *(one for it in fresh for one in standing(it))])
+        if vectors:
+            self._vectors.give(stored)
+        self._budgets.enforce(space)
+        return stored[: len(fresh)]
 
-    def _embed(self, embedder: Embedder, records: Sequence[Record]) -> None:
-        have = set(self.store.parts_of([it.id for it in records])[0].tolist())
-        bare = [it for it in records if it.id not in have and it.kind != "profile"]
-        if bare:
-            if self.store.get_meta("fingerprint") is None:
-                self.store.set_meta("fingerprint", embedder.fingerprint)
-                self.store.set_meta("embedder", embedder.name)
-            self.store.put_parts([it.id for it in bare], embedder.parts([it.text for it in bare]))
+    # ----------------------------------------------------------------- finding
 
-    # ----------------------------------------------------------------- looking
+    def recall(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        tokens: int | None = None,
+        beside: int = 0,
+        **where: Unpack[Where],
+    ) -> Recall:
+        """What is in memory about `query`, best first, with why it was found; the profile comes along.
+
+        Args:
+            k: at most so many records; tokens: and at most about so many tokens of text.
+            beside: so many neighbours in time of every hit are added after all hits.
+            where: which records may be found (`space`, `source`, `before`, ...); see `Where`.
+
+        Raises:
+            ValueError: an empty query, k < 1, or a time that is none.
+        """
+        from mnemic.read.recall import recall
+
+        allowed, now = restriction(where), instant(where.get("now"))
+        by_meaning = where.get("vectors", True) and self._vectors.any
+        with self._asking:
+            found = recall(
+                self.store,
+                self.mirror,
+                self.embedder if by_meaning else None,
+                query,
+                where=allowed,
+                k=k,
+                tokens=tokens,
+                now=now,
+                beside=beside,
+            )
+        self._echoes.handed_out(allowed.space, [hit.record.id for hit in found])
+        return replace(found, profile=each_once(found.profile))
+
+    def ask(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        model: str | Path | LanguageModel | None = None,
+        **where: Unpack[Where],
+    ) -> Answer:
+        """Answer from memory, each statement cited and dated; `answer.abstained` when it is not there.
+
+        Args:
+            k: from at most so many records; where: of which, see `Where`.
+            model: what writes the answer: a language model, the folder of a local one, or None for the one
+                that OPENAI_BASE_URL and OPENAI_MODEL name. Without any, the answer is quoted from the evidence.
+        """
+        from mnemic.models import open_language_model
+        from mnemic.read.answer import answer
+
+        where["now"] = now = instant(where.get("now"))
+        writer = open_language_model(model) if model is None or isinstance(model, str | Path) else model
+        return answer(question, self.recall(question, k, **where), now=now, model=writer)
+
+    def order(self, a: str, b: str, *, space: str = DEFAULT_SPACE) -> Order:
+        """Which of two passages came first, and where each is (paper 24)."""
+        from mnemic.read.order import order
+
+        with self._asking:
+            return order(self.store, self.mirror, a, b, Filter(space=space))
+
+    def timeline(self, about: str | None = None, k: int = 50, **where: Unpack[Where]) -> list[Record]:
+        """Dated records in the order of their events: the first k, or those of the k best about a query."""
+        if about is not None:
+            found = [hit.record for hit in self.recall(about, k, **where)]
+            return sorted((it for it in found if it.when), key=lambda it: (it.when and it.when.start, it.id))
+        with self._asking:
+            self.mirror.refresh()
+            starts, ids = self.mirror.when_start, self.mirror.ids
+            rows = np.flatnonzero(self.mirror.mask(restriction(where)) & ~np.isnan(starts))
+            first = ids[rows[np.lexsort((ids[rows], starts[rows]))[:k]]]
+        return self.store.get(first.tolist())
 
     def show(self, id: int, *, space: str = DEFAULT_SPACE) -> Record:
         """One record, whatever its state.
@@ -255,16 +244,12 @@ class Memory:
         self.show(id, space=space)
         return self.store.history(id)
 
-    def profile(self, space: str = DEFAULT_SPACE) -> tuple[Record, ...]:
+    def profile(self, *, space: str = DEFAULT_SPACE) -> tuple[Record, ...]:
         """Standing instructions and preferences, newest first, each once (paper 53).
 
         Add one with `remember(text, kind="profile")`, change it with `supersede`, remove it with `forget`.
         """
-        newest: dict[str, Record] = {}
-        for record in self.store.scan(Filter(space=space, kind="profile")):
-            newest.pop(record.text.casefold(), None)
-            newest[record.text.casefold()] = record
-        return tuple(reversed(newest.values()))
+        return each_once(self.store.scan(Filter(space=space, kind="profile")))
 
     # ----------------------------------------------------------------- changing
 
@@ -278,12 +263,13 @@ class Memory:
         vectors: bool = True,
     ) -> Record:
         """Let `text` stand for what a record says, from `when` on; the old words stay in its history."""
-        old = self.show(id, space=space)
-        at = None if when is None else span(when, time.time())
-        embedder = self.embedder if vectors and old.kind != "profile" else None
+        self.show(id, space=space)
+        at = None if when is None else span(when)
+        if vectors:
+            _ = self.embedder
         new = self.store.supersede(id, text, when=at)
-        if embedder is not None:
-            self._embed(embedder, [new])
+        if vectors:
+            self._vectors.give([new])
         return new
 
     def forget(
@@ -312,16 +298,13 @@ class Memory:
         if choices > 1 or (choices == 0 and space is None):
             raise TypeError("forget takes exactly one of ids, source, query and before, or a space alone")
         space = DEFAULT_SPACE if space is None else space
-        states = EVERY_STATE if purge else ("live",)
         if ids is not None:
             chosen = [self.show(id, space=space) for id in ids]
         else:
-            where = restriction({"space": space, "source": source, "before": before}, time.time())
-            found = self.store.scan(where, states=states)
-            chosen = list(found) if query is None else with_words(found, query)
-        if purge:
-            chosen = every_version(self.store, chosen)
-        chosen += read_from(self.store, chosen, space, states)
+            where = restriction({"space": space, "source": source, "before": before})
+            chosen = found_by(self.store, where, query, everything=purge)
+        chosen = with_what_belongs(self.store, chosen, space, everything=purge)
+        self._done.drop(chosen)
         forgotten = tuple(sorted({it.id for it in chosen}))
         number = f"{len(forgotten)} {'record' if len(forgotten) == 1 else 'records'}"
         if not purge:
@@ -332,4 +315,8 @@ class Memory:
 
     def undo(self, *, space: str = DEFAULT_SPACE) -> str:
         """Reverse the last change of a space that is neither undone nor purged; says which it was."""
-        return self.store.undo(space)
+        before, *_ = self.store.changes(since=2**62)  # the newest entry of the log
+        undone = self.store.undo(space)
+        for change in self.store.log(after=before, space=space):
+            self._done.drop(self.store.get(change.ids))
+        return undone
