@@ -178,7 +178,7 @@ def test_a_saved_cache_goes_on_as_if_it_had_never_been_closed(llama: Any, method
     x = ids(2, 120)
     mask = torch.ones_like(x)
     mask[1, :5] = 0
-    small = {"recent": 4, "sinks": 4, "chosen": 2, "local": 20}
+    small = {"recent": 4, "sinks": 4, "chosen": 2, "local": 20, "residual": 16}
     options = {"block": 8} | {name: value for name, value in small.items() if hasattr(policy(method), name)}
     cache = kv.attach(llama, method, budget="1MiB" if method == "full" else 60_000, **options)
     kv.read(llama, cache, x[:, :101], attention_mask=mask[:, :101])

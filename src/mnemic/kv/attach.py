@@ -66,6 +66,7 @@ def attach(model: Any, method: str | Policy, *, budget: int | str | None = None,
             raise MnemicError(
                 f"{type(model).__name__} has a layer of type {kind!r}; supported: {', '.join(_KINDS)}"
             )
+    chosen = chosen.prepared(model)
     register()
     if config._attn_implementation != ATTENTION:
         model._before_mnemic = model.config._attn_implementation

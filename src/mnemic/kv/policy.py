@@ -101,6 +101,10 @@ class Policy:
 
     block: int = 64
 
+    def prepared(self, model: Any) -> Policy:
+        """This policy with what it must know about the model, found once when attached."""
+        return self
+
     def allocate(self, layers: int, nbytes: int) -> list[int]:
         """The bytes each layer may own; equal shares unless a method says otherwise."""
         return [nbytes // layers] * layers
