@@ -13,7 +13,7 @@ from datetime import datetime
 from mnemic.read import chronicle, extract, written
 from mnemic.read.question import analyse
 from mnemic.read.written import ABSENT
-from mnemic.types import Answer, Citation, LanguageModel, Recall, When
+from mnemic.types import Answer, Citation, Embedder, LanguageModel, Recall, When
 
 THRESHOLD = 0.2
 """Chosen on the tuning half of SQuAD 2.0 by `python -m mnemic.bench.fit_answers`: see its output."""
@@ -25,6 +25,7 @@ def answer(
     *,
     now: When | str | float | datetime | None = None,
     model: LanguageModel | None = None,
+    embedder: Embedder | None = None,
     threshold: float | None = None,
 ) -> Answer:
     """Answer a question from what was recalled for it.
@@ -33,6 +34,7 @@ def answer(
         evidence: what a recall brought back; nothing else is looked at.
         now: the time the question is asked at; None if it does not matter.
         model: writes the answer, which is then checked; None answers by quoting.
+        embedder: tells events that share the names asked for from one another by meaning; None by words alone.
         threshold: least confidence, 0 to 1, for an answer to be given. By default `THRESHOLD` when quoting;
             a model's answer is withheld only if none of its citations holds.
 
@@ -47,7 +49,7 @@ def answer(
     if model is not None:
         given = written.write(question, evidence, now=moment, model=model)
         return _withheld_under(threshold or 0.0, given)
-    given = chronicle.answer(question, evidence, now=moment) or quoted(question, evidence)
+    given = chronicle.answer(question, evidence, now=moment, embedder=embedder) or quoted(question, evidence)
     return _withheld_under(THRESHOLD if threshold is None else threshold, given)
 
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from mnemic.read import extract
 from mnemic.read.extract import Statement
 from mnemic.read.question import Question, analyse
 from mnemic.read.time import Expression, Plan, expressions, plan
-from mnemic.types import Answer, Citation, Recall, When
+from mnemic.types import Answer, Citation, Embedder, Floats, Recall, When
 
 DAY = 86400.0
 ABOUT = 0.75  # share of the best event's match that makes another event one of "those"
@@ -27,6 +30,7 @@ class Event:
     """A sentence of the evidence with its time, and the words in it that say that time, if any do."""
 
     statement: Statement
+    number: int
     when: When
     said: Expression | None
     match: float = 0.0
@@ -43,11 +47,11 @@ class Event:
 
 def events(found: Sequence[Statement]) -> list[Event]:
     """The statements of dated records, each at the time it says or else at its record's."""
-    dated = []
+    dated: list[Event] = []
     for statement in found:
         if (at := statement.record.when) is not None:
             said = _said(statement.text, at)
-            dated.append(Event(statement, said.when if said else at, said))
+            dated.append(Event(statement, len(dated), said.when if said else at, said))
     return dated
 
 
@@ -57,7 +61,9 @@ def _said(text: str, at: When) -> Expression | None:
     return next(past, None)
 
 
-def answer(question: str, evidence: Recall, *, now: When | None) -> Answer | None:
+def answer(
+    question: str, evidence: Recall, *, now: When | None, embedder: Embedder | None = None
+) -> Answer | None:
     """What event times answer; None when the question does not turn on them or the evidence has no times."""
     found = extract.statements(evidence)
     known = events(found)
@@ -65,7 +71,7 @@ def answer(question: str, evidence: Recall, *, now: When | None) -> Answer | Non
         return None
     asked_at = now.middle if now else max(e.when.end for e in known)
     split = plan(question, asked_at)
-    story = _Story(question, split, found, known, asked_at)
+    story = _Story(question, split, found, known, asked_at, embedder)
     given = story.answer()
     return None if given is None else replace(given, evidence=evidence)
 
@@ -79,6 +85,12 @@ class _Story:
     found: Sequence[Statement]
     known: Sequence[Event]
     now: float
+    embedder: Embedder | None
+
+    @cached_property
+    def vectors(self) -> Floats | None:
+        """[events, dim] what each event says."""
+        return self.embedder.encode([e.statement.text for e in self.known]) if self.embedder else None
 
     def answer(self) -> Answer | None:
         if self.plan.asks == "duration":
@@ -98,9 +110,19 @@ class _Story:
         """The events that match `text` nearly as well as the best of them, each with its match."""
         asked = analyse(text)
         rare = extract.rarity(self.found, asked.content)
-        pool = [replace(e, match=_match(asked, e.statement, rare)) for e in among]
+        like = self.likeness(text)
+        pool = [
+            replace(e, match=_match(asked, e.statement, rare, like[e.number] if like else None)) for e in among
+        ]
         best = max((e.match for e in pool), default=0.0)
         return [e for e in pool if e.match > 0 and e.match >= ABOUT * best]
+
+    def likeness(self, text: str) -> list[float] | None:
+        """[events] cosine of each event to `text`; None without an embedder."""
+        if self.embedder is None or self.vectors is None:
+            return None
+        cosines: list[float] = np.maximum(self.vectors @ self.embedder.encode([text])[0], 0).tolist()
+        return cosines
 
     def one(self, text: str) -> Event | None:
         """The event that a few words name: the best match, the earliest of equals."""
@@ -130,7 +152,12 @@ class _Story:
         if not pool:
             return None
         event = self.nth(pool) if self.plan.order else max(pool, key=lambda e: e.match)
-        return _given(event.when.iso, [event])
+        return _given(self.dated(event.when), [event])
+
+    def dated(self, when: When) -> str:
+        """A time in ISO 8601, to the day unless the time of day is asked for."""
+        fine = when.precision in ("hour", "minute", "second") and not _CLOCK.search(self.question)
+        return when.iso.partition("T")[0] if fine else when.iso
 
     def state(self) -> Answer | None:
         pool = self.placed(self.chosen())
@@ -198,7 +225,9 @@ class _Story:
             yes = _LIES["before" if did["relation"].lower() == "before" else "after"](first.when, second.when)
             return _given("yes" if yes else "no", [first, second])
         pool = self.chosen()
-        return _given("; ".join(f"{e.when.iso}: {e.statement.text}" for e in pool), pool) if pool else None
+        return (
+            _given("; ".join(f"{self.dated(e.when)}: {e.statement.text}" for e in pool), pool) if pool else None
+        )
 
 
 _LATER = ("after", "since")
@@ -224,6 +253,7 @@ _EITHER = re.compile(
     re.IGNORECASE,
 )
 _DID = re.compile(r"^\W*\w+\s+(?P<a>.+?)\s+(?P<relation>before|after)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE)
+_CLOCK = re.compile(r"\bo'clock\b|\b(?:what|which)\s+(?:time|hour)\b", re.IGNORECASE)
 _LASTING = re.compile(r"\b(?:live|lived|living|work|worked|working|own|owned|stay|stayed)\b", re.IGNORECASE)
 _PRESENT = re.compile(r"\b(?:is|are|am|do|does|has|have)\b", re.IGNORECASE)
 
@@ -234,9 +264,11 @@ def _present(question: str) -> bool:
     return first is not None and not re.search(r"\b(?:was|were|did|had|ever)\b", question[: first.start()])
 
 
-def _match(asked: Question, statement: Statement, rare: dict[str, float]) -> float:
+def _match(asked: Question, statement: Statement, rare: dict[str, float], like: float | None) -> float:
     """How well a statement fits the words; a name that is asked for and missing there costs most of it."""
     fit = extract.coverage(asked, statement, rare)
+    if like is not None:
+        fit = (fit + like) / 2
     there = statement.stems | statement.about
     missing = sum(name not in there for name in asked.names)
     return fit * 0.3**missing
