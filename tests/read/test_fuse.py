@@ -77,7 +77,7 @@ def test_a_session_speaks_through_its_best_turns(seed: int) -> None:
         if among[i]:
             together = [j for j in range(80) if sessions[j] == sessions[i]] if sessions[i] >= 0 else [i]
             turns = [max(float(evidence[j]), 0) for j in together if among[j]]
-            expected[i] += fuse.SESSION * sum(sorted(turns)[-fuse.BEST :])
+            expected[i] += fuse.SESSION * sum(turn / 2**j for j, turn in enumerate(sorted(turns, reverse=True)))
     np.testing.assert_allclose(fuse.with_sessions(evidence, sessions, among), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -10,10 +10,10 @@ question. Over the n records that may be found,
 `mean` and `spread` (standard deviation) count `PRIOR` imagined records beside the n, with the mean 0 and the
 usual spread of their channel, so that a memory of one record has a background too.
 
-A record is also spoken for by its conversation: the positive evidence of a session's best `BEST` turns is added
-to each of them, times `SESSION`; the turns of one session keep their own order.
+A record is also spoken for by its conversation, whose turns j = 0, 1, ... are taken best first, each further
+one counting half as much; the turns of one session keep their own order.
 
-    score_i = e_i + SESSION * sum of the BEST largest max(e_j, 0) of j in the session of i
+    score_i = e_i + SESSION * sum over j of max(e_j, 0) / 2^j
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from mnemic.types import Floats, Mask
 
-DENSE = 2.0
-SESSION, BEST = 0.5, 5
+DENSE = 1.25
+SESSION = 0.35
 PRIOR = 4
 WORDS_SPREAD, VECTORS_SPREAD = 1.0, 0.1
 
@@ -67,9 +67,8 @@ def with_sessions(evidence: Floats, sessions: NDArray[np.signedinteger], among: 
         return scores
     best = rows[np.lexsort((-evidence[rows], sessions[rows]))]  # by session, best turn first
     starts = np.flatnonzero(np.diff(sessions[best], prepend=-1))
-    rank = np.arange(len(best)) - np.repeat(starts, np.diff(np.append(starts, len(best))))
-    top = best[rank < BEST]
-    share = np.bincount(sessions[top], evidence[top], minlength=int(sessions.max()) + 1)
+    rank = np.arange(len(best)) - np.repeat(starts, np.diff(starts, append=len(best)))
+    share = np.bincount(sessions[best], evidence[best] * 0.5**rank, minlength=int(sessions.max()) + 1)
     members = among & (sessions >= 0)
     scores[members] += np.float32(SESSION) * share[sessions[members]].astype(np.float32)
     return scores

@@ -26,9 +26,9 @@ from mnemic.store import Store
 from mnemic.store.mirror import Mirror
 from mnemic.types import Embedder, Filter, Floats, Hit, Ints, Mask, Recall, Record, When
 
-OUTSIDE = 0.6
-RECENCY = 0.3
-COMPARABLE = 0.5  # of the best score: from here on records compete for being the first or the latest
+OUTSIDE = 0.75
+RECENCY = 0.1
+COMPARABLE = 0.7  # of the best score: from here on records compete for being the first or the latest
 NEAR_NAME = 8  # records looked at for a name that is followed
 
 
@@ -68,11 +68,11 @@ def recall(
     among = mirror.mask(where)
     if where.kind != "profile":
         among &= ~profile
-    asked = plan(query, time.time() if now is None else now)
+    now = time.time() if now is None else now
+    asked = plan(query, now)
     dated = _anchored(store, mirror, embedder, asked, where.space, among)
-    sought = query if dated is asked else asked.what  # the words of an event that gave its time are spent
-    evidence = _evidence(store, mirror, embedder, sought, where.space, among)
-    scores = _in_time(mirror, evidence.scores, dated)
+    evidence = _evidence(store, mirror, embedder, query, where.space, among)
+    scores = _in_time(mirror, evidence.scores, dated, now)
     rows = np.flatnonzero(scores > 0)
     rows = rows[np.lexsort((mirror.ids[rows], -scores[rows]))][:k]
     falling = strictly_falling(scores[rows])
@@ -145,13 +145,18 @@ def _anchored(
     return replace(asked, during=when)
 
 
-def _in_time(mirror: Mirror, scores: Floats, asked: Plan) -> NDArray[np.float64]:
-    """Scores in (0, 1] with what the question says about time; 0 where nothing speaks for a record."""
+def _in_time(mirror: Mirror, scores: Floats, asked: Plan, now: float) -> NDArray[np.float64]:
+    """Scores in (0, 1] with what the question says about time; 0 where nothing speaks for a record.
+
+    An approximate time ("two weeks ago") reaches half as far to each side as it lies from `now`.
+    """
     best = float(scores.max(initial=0))
     shares = np.maximum(scores.astype(np.float64), 0) / (best or 1)
     outside = np.zeros(len(shares), np.bool_)
     if asked.during is not None:
-        outside |= (mirror.when_start >= asked.during.end) | (mirror.when_end <= asked.during.start)
+        blur = abs(now - asked.during.middle) / 2 if asked.during.about else 0.0
+        outside |= mirror.when_start >= asked.during.end + blur
+        outside |= mirror.when_end <= asked.during.start - blur
     if asked.before is not None:
         outside |= mirror.when_end > asked.before
     if asked.after is not None:
