@@ -26,7 +26,8 @@ def test_a_novel_with_books_chapters_and_contents() -> None:
         ("BOOK TWO", "CHAPTER I"),
         ("EPILOGUE",),
     ]
-    assert [heading.title for heading in headings(text)].count("CHAPTER II") == 1
+    titles = [heading.title for heading in headings(text)]
+    assert titles.count("CHAPTER II") == titles.count("EPILOGUE") == 1
 
 
 def test_headings_as_they_are_typeset() -> None:
