@@ -85,6 +85,10 @@ class Churn(RuleBasedStateMachine):
             self.store.supersede(id, "b a " + "c" * (id % 4))
 
     @rule()
+    def drop_vectors(self) -> None:
+        self.store.drop_parts()
+
+    @rule()
     def undo(self) -> None:
         self.store.undo()
 
@@ -211,6 +215,21 @@ def test_a_kept_word_index_answers_like_a_new_one_and_is_gone_with_a_purge(
     assert store.kept("words:default") is None
     assert not store.keep("words:default", held, seq=first._seq)
     assert not any(b"quixotry5" in file.read_bytes() for file in store.path.parent.iterdir())
+
+
+def test_vectors_of_another_embedder_take_the_place_of_the_old_ones(store: Store) -> None:
+    records = store.put([Record(text=f"{n}", order=n) for n in range(5)], [[Part(0, 1, vector(1, 0))]] * 5)
+    near, late = Mirror(store), Mirror(store)
+    for copy in (near, late):
+        copy.refresh()
+        assert copy.vectors(vector(1, 0))[0].tolist() == [1] * 5
+    store.drop_parts()
+    near.refresh()
+    assert near.vectors(vector(1, 0, 0))[0].tolist() == [-1] * 5
+    store.put_parts([records[3].id], [[Part(0, 1, vector(0, 1, 0))]])
+    for copy in (near, late):
+        copy.refresh()
+        assert copy.vectors(vector(0, 1, 0))[0].tolist() == [-1, -1, -1, 1, -1]
 
 
 def test_a_mirror_holds_no_text(store: Store) -> None:

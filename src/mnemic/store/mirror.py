@@ -89,6 +89,8 @@ class Mirror:
             self._match_words(code)
         if self._vectors is not None:
             self._vectors.remove(np.concatenate([gone, live]))
+            if (self._vectors.ids < 0).all():  # another embedder's may follow, of another length
+                self._vectors = FlatIndex()
             self._add_vectors(self._vectors, live)
 
     def _columns(self) -> tuple[str, ...]:

@@ -127,6 +127,19 @@ def put_parts(
         log.note(con, now, "parts", space, states.items())
 
 
+def drop_parts(con: sqlite3.Connection, now: float) -> None:
+    """Throw all vectors away; the log tells of every record that had one."""
+    had: dict[int, list[tuple[int, State]]] = defaultdict(list)
+    for space, id, state in con.execute(
+        "SELECT space, id, state FROM part JOIN record ON id = part.record ORDER BY id"
+    ):
+        had[space].append((id, state))
+    con.execute("DELETE FROM part")
+    con.execute("DELETE FROM meta WHERE key = ?", (DIM,))
+    for space, states in had.items():
+        log.note(con, now, "parts", space, states)
+
+
 def supersede(
     con: sqlite3.Connection, id: int, text: str, when: When | None, parts: Sequence[Part] | None, now: float
 ) -> Record:

@@ -80,8 +80,7 @@ class Store(MemoryFile):
     def drop_parts(self) -> None:
         """Throw all vectors away, so that another embedder can fill them in (see `without_parts`)."""
         with self._writing() as con:
-            con.execute("DELETE FROM part")
-            con.execute("DELETE FROM meta WHERE key = ?", (queries.DIM,))
+            put.drop_parts(con, time.time())
 
     def supersede(
         self, id: int, text: str, *, when: When | None = None, parts: Sequence[Part] | None = None
