@@ -12,12 +12,13 @@ from mnemic.types import MnemicError
 
 LAYERS = names()
 DIM = 16
+SMALLER = {"lact": {"chunk": 8, "window": 8}}  # so that short texts reach past a chunk
 
 
 def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: int) -> Layer:
     """A layer whose every parameter matters: norms and biases are shaken out of their neutral start."""
     torch.manual_seed(seed)
-    layer = build(name, dim=DIM, **({"heads": 2} | options))
+    layer = build(name, dim=DIM, **({"heads": 2} | SMALLER.get(name, {}) | options))
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -70,11 +70,23 @@ class Matrix(Associative):
             rate = None if rate is None else rate * real.squeeze(-1)
             if log_decay is not None:
                 log_decay = log_decay * (real if log_decay.dim() == k.dim() else real.squeeze(-1))
-        if x.shape[1] == 1:
-            read, state = loop(q, k, v, memory["memory"], log_decay, rate)
-        else:
-            read, state = chunked(q, k, v, memory["memory"], log_decay, rate, chunk=self.chunk)
+        read, state = self.recall(x, q, k, v, memory["memory"], log_decay, rate)
         if self.normalised:
             read, total = read[..., :-1], read[..., -1:]
             read = read / total.clamp_min(1e-6)
         return read, {"memory": state}
+
+    def recall(
+        self,
+        x: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        state: Tensor,
+        log_decay: Tensor | None,
+        rate: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Write and read the matrix; shapes as in `linear.chunked`."""
+        if q.shape[-2] == 1:
+            return loop(q, k, v, state, log_decay, rate)
+        return chunked(q, k, v, state, log_decay, rate, chunk=self.chunk)

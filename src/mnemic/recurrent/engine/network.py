@@ -105,7 +105,7 @@ class Network:
             tensors |= _named("momentum", still)
         if self.window > 1:
             shape = (batch, self.window - 1, weights[0].shape[0], key_dim + value_dim + 1)
-            tensors["past"] = weights[0].new_zeros(shape)
+            tensors["recent"] = weights[0].new_zeros(shape)
         return tensors
 
     def read(
@@ -121,8 +121,8 @@ class Network:
         weight = torch.ones_like(gates.rate) if gates.weight is None else gates.weight
         tokens, kept = torch.cat([k, v, weight.unsqueeze(-1)], -1), {}
         if self.window > 1:
-            kept["past"] = last(tensors["past"], tokens.transpose(1, 2), lengths)
-            tokens = torch.cat([tensors["past"].transpose(1, 2), tokens], 2)
+            kept["recent"] = last(tensors["recent"], tokens.transpose(1, 2), lengths)
+            tokens = torch.cat([tensors["recent"].transpose(1, 2), tokens], 2)
         back = self.window - 1
         keys, values, weight = place(tokens, back).tensor_split((k.shape[-1], k.shape[-1] + v.shape[-1]), -1)
         rate, queries, out = place(gates.rate.unsqueeze(-1)), place(q), []

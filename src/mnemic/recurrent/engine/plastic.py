@@ -2,11 +2,13 @@
 
     keep_t = 1 - sigmoid(W x + a),  eta_t = sigmoid(W x + b),  theta_t = max_rate sigmoid(W x + c),   per head
 
-Gates start so that the memory is kept, momentum is short and steps are small: with all at one half a memory
-forgets as fast as it learns.
+and, where the choices ask for them, a token's weight in a window and its threshold. Gates start so that the
+memory is kept and momentum is short: with all at one half a memory forgets as fast as it learns.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,25 +26,31 @@ class Plastic(Associative):
     Args:
         network: the choices that make it.
         max_rate: the largest step a token can ask for.
+        thresholds: whether every token sets a threshold for the attentional bias, softplus(W x + 1) per head.
+        features: map of normalised queries and keys, [..., key_dim] -> [..., any size]; None: as they are.
     """
 
     def __init__(
         self, name: str, dim: int, heads: int, network: Network, *, max_rate: float = 1.0,
+        thresholds: bool = False, features: Callable[[Tensor], Tensor] | None = None,
         key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
     ) -> None:  # fmt: skip
         super().__init__(name, dim, heads, key_dim=key_dim, value_dim=value_dim, conv=conv)
-        self.network, self.max_rate = network, max_rate
-        starts = {"rate": 0.0, "forget": -5.0} | ({"momentum": 0.0} if network.momentum else {})
+        self.network, self.max_rate, self.features = network, max_rate, features
+        self.feature_dim = self.key_dim if features is None else features(torch.zeros(self.key_dim)).shape[-1]
+        starts = {"rate": 0.0, "forget": -5.0}
+        starts |= ({"momentum": 0.0} if network.momentum else {}) | ({"threshold": 1.0} if thresholds else {})
+        starts |= {"weight": 0.0} if network.window > 1 else {}
         self.gates = nn.ModuleDict({name: nn.Linear(dim, heads) for name in starts})
         for name, start in starts.items():
             nn.init.constant_(self.gates[name].bias, start)  # type: ignore[arg-type]
         self.weights = nn.ParameterList(
             torch.randn(heads, rows, columns) * rows**-0.5
-            for rows, columns in network.structure.shapes(self.key_dim, self.value_dim)
+            for rows, columns in network.structure.shapes(self.feature_dim, self.value_dim)
         )
 
     def fresh(self, batch: int) -> Tensors:
-        return self.network.fresh([wide(w) for w in self.weights], batch, self.key_dim, self.value_dim)
+        return self.network.fresh([wide(w) for w in self.weights], batch, self.feature_dim, self.value_dim)
 
     def remember(
         self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
@@ -51,6 +59,11 @@ class Plastic(Associative):
         gates = Gates(
             rate=self.max_rate * torch.sigmoid(asked["rate"]),
             log_keep=F.logsigmoid(-asked["forget"]),
-            log_momentum=F.logsigmoid(asked["momentum"]) if self.network.momentum else None,
+            log_momentum=F.logsigmoid(asked["momentum"]) if "momentum" in asked else None,
+            weight=torch.sigmoid(asked["weight"]) if "weight" in asked else None,
+            threshold=F.softplus(asked["threshold"]) if "threshold" in asked else None,
         )
-        return self.network.read(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, gates, memory, lengths)
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        if self.features is not None:
+            q, k = self.features(q), self.features(k)
+        return self.network.read(q, k, v, gates, memory, lengths)

@@ -42,41 +42,56 @@ class Windowed(Associative):
         self.growing = frozenset() if window else frozenset({"tokens"})
 
     def fresh(self, batch: int) -> Tensors:
-        held = self.window - 1 if self.window else 0
-        return {
-            "tokens": zeros(self, batch, held, self.heads, self.key_dim + self.value_dim),
-            "held": torch.zeros(batch, dtype=torch.int64, device=self.output.weight.device),
-        }
+        return no_tokens(self, batch, self.window)
 
     def remember(
         self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
     ) -> tuple[Tensor, Tensors]:
-        past, new = memory["tokens"], torch.cat([k, v], -1).transpose(1, 2)
-        before, length = past.shape[1], q.shape[2]
-        both = torch.cat([past, new], 1).transpose(1, 2)
-        place = torch.arange(both.shape[2], device=x.device)
-        keys, values = both.tensor_split((self.key_dim,), -1)
-        keys, queries = rotated(keys, place), rotated(q, place[before:])
-        real = place >= before - memory["held"][:, None, None, None]
-        out = []
-        for start in range(0, length, BLOCK):
-            stop = min(start + BLOCK, length)
-            first = 0 if self.window is None else start
-            seen, at = place[first : before + stop], place[before + start : before + stop, None]
-            allowed = real[..., first : before + stop] & (seen <= at)
-            if self.window is not None:
-                allowed = allowed & (seen > at - self.window)
-            out.append(
-                F.scaled_dot_product_attention(
-                    queries[:, :, start:stop], keys[:, :, seen], values[:, :, seen], attn_mask=allowed
-                )
+        return attend(q, k, v, memory, lengths, self.window)
+
+
+def no_tokens(layer: Associative, batch: int, window: int | None) -> Tensors:
+    """The memory of `attend` before anything was read."""
+    held = window - 1 if window else 0
+    return {
+        "tokens": zeros(layer, batch, held, layer.heads, layer.key_dim + layer.value_dim),
+        "held": torch.zeros(batch, dtype=torch.int64, device=layer.output.weight.device),
+    }
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None, window: int | None
+) -> tuple[Tensor, Tensors]:
+    """Attention of new tokens to the last `window` ones; `memory` holds "tokens" and "held", how many are real.
+
+    q, k [batch, heads, length, key_dim], v [..., value_dim] -> outputs like v, and the memory.
+    """
+    past, new = memory["tokens"], torch.cat([k, v], -1).transpose(1, 2)
+    before, length = past.shape[1], q.shape[2]
+    both = torch.cat([past, new], 1).transpose(1, 2)
+    place = torch.arange(both.shape[2], device=q.device)
+    keys, values = both.tensor_split((k.shape[-1],), -1)
+    keys, queries = rotated(keys, place), rotated(q, place[before:])
+    real = place >= before - memory["held"][:, None, None, None]
+    out = []
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        seen = slice(0 if window is None else start, before + stop)
+        behind = place[before + start : before + stop, None] - place[seen]
+        allowed = real[..., seen] & (behind >= 0)
+        if window is not None:
+            allowed = allowed & (behind < window)
+        out.append(
+            F.scaled_dot_product_attention(
+                queries[:, :, start:stop], keys[:, :, seen], values[:, :, seen], attn_mask=allowed
             )
-        if self.window is None:
-            past = F.pad(past, (0, 0, 0, 0, length, 0))
-        held = memory["held"] + (length if lengths is None else lengths)
-        if self.window is not None:
-            held = held.clamp_max(self.window - 1)
-        return torch.cat(out, 2), {"tokens": last(past, new, lengths), "held": held}
+        )
+    if window is None:
+        past = F.pad(past, (0, 0, 0, 0, length, 0))
+    held = memory["held"] + (length if lengths is None else lengths)
+    if window is not None:
+        held = held.clamp_max(window - 1)
+    return torch.cat(out, 2), {"tokens": last(past, new, lengths), "held": held}
 
 
 def rotated(x: Tensor, place: Tensor, base: float = 10000.0) -> Tensor:

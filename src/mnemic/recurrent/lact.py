@@ -1,0 +1,67 @@
+"""LaCT: fast weights updated rarely, by large chunks, beside a window of attention for what is recent.
+
+    f(x) = W_2 (silu(W_0 x) * W_1 x),   loss -sum_i theta_i <f(k_i), v_i> over a chunk
+    S <- eta S - grad,   W <- rescaled(W + muon(S)) at the end of the chunk;   o_t = f(q_t) + window(q_t)
+
+Tokens read the weights of the chunks before; `rescaled` gives the weights into every output their length back,
+which stands in for forgetting. q, k, v serve both the fast weights (q, k of length 1) and the window.
+`muon` keeps the Frobenius norm of S, so that theta stays a step size (in the paper it only weighs tokens).
+Structure SwiGLU; attentional bias dot product; retention rescaling; learning rule Muon on large chunks.
+Zhang et al. 2025, paper 234.
+"""
+
+from torch import Tensor
+
+from mnemic.recurrent.engine.bias import dot
+from mnemic.recurrent.engine.border import orthogonal_step_on_sphere
+from mnemic.recurrent.engine.network import Network
+from mnemic.recurrent.engine.plastic import Plastic
+from mnemic.recurrent.engine.state import Tensors
+from mnemic.recurrent.engine.structure import SwiGLU
+from mnemic.recurrent.engine.windowed import attend, no_tokens
+
+PAPER = 234
+
+
+class LargeChunk(Plastic):
+    """Fast weights and a window over the same queries, keys and values."""
+
+    def __init__(
+        self, dim: int, heads: int, *, chunk: int, window: int, expansion: int, max_rate: float,
+        key_dim: int | None, value_dim: int | None, conv: int,
+    ) -> None:  # fmt: skip
+        network = Network(
+            SwiGLU(expansion), dot, chunk=chunk, momentum=True, border=orthogonal_step_on_sphere, stepwise=False
+        )
+        super().__init__(
+            "lact", dim, heads, network, max_rate=max_rate, key_dim=key_dim, value_dim=value_dim, conv=conv
+        )
+        self.window = window
+
+    def fresh(self, batch: int) -> Tensors:
+        return super().fresh(batch) | no_tokens(self, batch, self.window)
+
+    def remember(
+        self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensors]:
+        recent, tokens = attend(q, k, v, memory, lengths, self.window)
+        read, weights = super().remember(x, q, k, v, memory, lengths)
+        return read + recent, weights | tokens
+
+
+def layer(
+    dim: int, heads: int = 4, *, chunk: int = 64, window: int = 64, expansion: int = 1, max_rate: float = 0.25,
+    key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
+) -> LargeChunk:  # fmt: skip
+    """A layer.
+
+    Args:
+        chunk: tokens written at once; what is nearer than a chunk only the window can recall.
+        window: tokens the attention sees.
+        expansion: width of the hidden layer, in keys.
+        max_rate: the largest step theta.
+    """
+    return LargeChunk(
+        dim, heads, chunk=chunk, window=window, expansion=expansion, max_rate=max_rate,
+        key_dim=key_dim, value_dim=value_dim, conv=conv,
+    )  # fmt: skip

@@ -1,0 +1,38 @@
+"""Memora: a memory whose weights stay on a simplex and move by their relative entropy.
+
+    P_t = softmax(alpha_t log P_{t-1} - eta_t grad |M(k_t) - v_t|^2 / 2)   over the n inputs of every output
+
+written as A_t = alpha_t A_{t-1} - eta_t grad, P = softmax(A): softmax does not see what is added to all.
+M(x) = x + LayerNorm(W_2 gelu(W_1 x)) with W = n P - 1: weights that are all positive have most in common, which
+the norm would take out of the outputs anyway, at the cost of the digits that matter. W is renewed at the end of
+every chunk and read until the next.
+Structure perceptron; attentional bias squared error; retention relative entropy; learning rule one gradient
+step. Behrouz et al. 2025 (Miras), paper 63.
+"""
+
+from mnemic.recurrent.engine.bias import squared
+from mnemic.recurrent.engine.border import simplex
+from mnemic.recurrent.engine.network import Network
+from mnemic.recurrent.engine.plastic import Plastic
+from mnemic.recurrent.engine.structure import Perceptron
+
+PAPER = 63
+
+
+def layer(
+    dim: int, heads: int = 4, *, expansion: int = 4, chunk: int = 8, max_rate: float = 0.02,
+    head_dim: int | None = None, conv: int = 4,
+) -> Plastic:  # fmt: skip
+    """A layer; values are as long as keys.
+
+    Args:
+        expansion: width of the memory's hidden layer, in keys.
+        chunk: tokens whose gradients are taken together; part of the definition.
+        max_rate: the largest step eta.
+    """
+    network = Network(
+        Perceptron(2, expansion, residual=True), squared, chunk=chunk, border=simplex, longest=1.0
+    )
+    return Plastic(
+        "memora", dim, heads, network, max_rate=max_rate, key_dim=head_dim, value_dim=head_dim, conv=conv
+    )
