@@ -1,0 +1,150 @@
+"""Recall against state bytes: associative recall by every recurrent layer, attention and a window as ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnemic.bench.runner import Options, Outcome
+from mnemic.types import MnemicError
+
+NAME = "recurrent"
+FOLDER = None
+PROTOCOL = """
+Multi-query associative recall: key-value pairs, then every key once more at a random later place; what counts
+is the share of a sequence's keys whose value is said first. Every layer stands in the same model (embedding,
+`depth` blocks of layer and MLP, tied head), trained from the same start seed on the same sequences in the same
+order and with the same AdamW; tested on sequences of another seed. A case is a test sequence. Chance is one
+in the number of pairs. State bytes are those of one sequence over all blocks, short convolutions included; those
+of attention, which grow, are taken after the test length. `extra.learnt` is the accuracy along training, so that
+a layer that was still learning can be told from one that is full.
+--option preset=minutes (one size, one start) or preset=hours (three sizes, three starts); layers=a,b for some.
+"""
+
+TEST_SEED = 10**6
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is trained.
+
+    Attributes:
+        sizes: channels of a key and a value per head (the window, for a sliding window).
+        length, pairs, vocab: of the task.
+        tests: sequences tested.
+    """
+
+    sizes: tuple[int, ...]
+    starts: int
+    steps: int
+    depth: int
+    length: int
+    pairs: int
+    vocab: int
+    dim: int = 32
+    heads: int = 2
+    batch: int = 32
+    rate: float = 1e-2
+    tests: int = 200
+
+
+PRESETS = {
+    "minutes": Preset((16,), 1, 300, 1, 48, 8, 64),
+    "hours": Preset((8, 16, 32), 3, 2000, 2, 128, 16, 256),
+}
+
+
+def run(data: Path | None, options: Options) -> Outcome:
+    """Train every layer at every size and test it.
+
+    Raises:
+        MnemicError: a preset or layer that does not exist.
+    """
+    from mnemic.recurrent import names
+
+    given = options.extra.get("preset", "minutes")
+    if given not in PRESETS:
+        raise MnemicError(f"there is no preset {given!r}; there are: {', '.join(PRESETS)}")
+    preset = PRESETS[given]
+    layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
+    systems: dict[str, list[dict[str, Any]]] = {}
+    sizes: dict[str, int] = {}
+    learnt: dict[str, list[float]] = {}
+    for layer in options.progress(layers, "layers"):
+        for size in preset.sizes:
+            name = layer if len(preset.sizes) == 1 else f"{layer}-{size}"
+            systems[name] = []
+            for start in range(options.seed, options.seed + preset.starts):
+                rows, sizes[name], learnt[f"{name}/{start}"] = measure(layer, size, preset, start, options)
+                systems[name] += rows
+    default = next(iter(systems))
+    return Outcome(systems, default, {"state_bytes": sizes, "learnt": learnt, "preset": vars(preset)})
+
+
+def measure(
+    layer: str, size: int, preset: Preset, start: int, options: Options
+) -> tuple[list[dict[str, Any]], int, list[float]]:
+    """Rows of one trained model, its state bytes per sequence and its test accuracy along training."""
+    import torch
+    from torch.nn import functional as F
+
+    from mnemic.recurrent import build
+    from mnemic.recurrent.engine.stack import Stack
+    from mnemic.worlds.recall_tasks import associative_recall
+
+    def task(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        made = associative_recall(n, preset.length, preset.pairs, seed=seed, vocab=preset.vocab, noise=False)
+        return torch.from_numpy(made.tokens), torch.from_numpy(made.targets)
+
+    torch.manual_seed(start)
+    shape = sized(layer, size)
+    model = Stack(
+        preset.vocab,
+        [build(layer, dim=preset.dim, heads=preset.heads, **shape) for _ in range(preset.depth)],
+    )
+    tokens, targets = task(preset.steps * preset.batch, start)
+    test_tokens, test_targets = task(preset.tests, TEST_SEED)
+    adam = torch.optim.AdamW(model.parameters(), lr=preset.rate, betas=(0.9, 0.95), weight_decay=0.01)
+    warm = max(preset.steps // 10, 1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        adam, lambda step: min((step + 1) / warm, (preset.steps - step) / (preset.steps - warm))
+    )
+
+    @torch.no_grad()
+    def right() -> tuple[torch.Tensor, int]:
+        logits, states = model(test_tokens)
+        asked = test_targets >= 0
+        hits = (logits.argmax(-1) == test_targets) & asked
+        return hits.sum(1) / asked.sum(1), sum(state.nbytes for state in states) // preset.tests
+
+    along = []
+    for step in range(preset.steps):
+        batch = slice(step * preset.batch, (step + 1) * preset.batch)
+        logits, _ = model(tokens[batch])
+        loss = F.cross_entropy(logits.flatten(0, 1), targets[batch].flatten(), ignore_index=-100)
+        adam.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+        schedule.step()
+        if (step + 1) % max(preset.steps // 5, 1) == 0:
+            along.append(round(float(right()[0].mean()), 4))
+    shares, nbytes = right()
+    rows = [
+        {"id": case, "accuracy": float(share)}
+        for i, share in enumerate(shares)
+        if options.wants(case := f"start-{start}/sequence-{i}")
+    ]
+    return rows[: options.limit], nbytes, along
+
+
+def sized(layer: str, size: int) -> dict[str, int]:
+    """The options that give a layer this size per head."""
+    if layer == "sliding-window":
+        return {"window": size}
+    if layer in ("moneta", "yaad", "memora"):
+        return {"head_dim": size}
+    if layer in ("based", "atlas"):
+        return {"key_dim": size // 2, "value_dim": size}
+    return {"key_dim": size, "value_dim": size}
