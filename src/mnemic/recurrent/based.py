@@ -15,8 +15,18 @@ import torch
 from torch import Tensor
 
 from mnemic.recurrent.engine.matrix import Matrix
+from mnemic.types import Claim
 
 PAPER = 105
+CLAIM = Claim(
+    says="at equal state bytes features of degree two recall more than one positive feature a channel",
+    task="recurrent",
+    method="based",
+    baseline="linear-attention",
+    sabotage="based-emptied",
+    metric="accuracy",
+    budget="4,160 to 4,800 bytes of state, the same steps of training",
+)
 
 
 def taylor(x: Tensor) -> Tensor:

@@ -19,8 +19,18 @@ from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import SwiGLU
 from mnemic.recurrent.engine.windowed import attend, no_tokens
+from mnemic.types import Claim
 
 PAPER = 234
+CLAIM = Claim(
+    says="at equal state bytes fast weights beside a window recall more than a window alone",
+    task="recurrent",
+    method="lact",
+    baseline="sliding-window",
+    sabotage="lact-emptied",
+    metric="accuracy",
+    budget="4,160 to 4,800 bytes of state, the same steps of training",
+)
 
 
 class LargeChunk(Plastic):
@@ -30,12 +40,16 @@ class LargeChunk(Plastic):
         self, dim: int, heads: int, *, chunk: int, window: int, expansion: int, max_rate: float,
         key_dim: int | None, value_dim: int | None, conv: int,
     ) -> None:  # fmt: skip
+        if window < 1:
+            raise ValueError(f"a window holds at least 1 token, not {window}")
         network = Network(
             SwiGLU(expansion), dot, chunk=chunk, momentum=True, border=orthogonal_step_on_sphere, stepwise=False
         )
         super().__init__(
             "lact", dim, heads, network, max_rate=max_rate, key_dim=key_dim, value_dim=value_dim, conv=conv
         )
+        if self.key_dim % 2:
+            raise ValueError(f"keys are rotated in pairs of channels; key_dim {self.key_dim} must be even")
         self.window = window
 
     def fresh(self, batch: int) -> Tensors:

@@ -14,8 +14,18 @@ from mnemic.recurrent.engine.bias import squared
 from mnemic.recurrent.engine.network import Network
 from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.structure import Perceptron
+from mnemic.types import Claim
 
 PAPER = 35
+CLAIM = Claim(
+    says="at equal state bytes a memory learnt while reading recalls more than a sliding window",
+    task="recurrent",
+    method="titans",
+    baseline="sliding-window",
+    sabotage="titans-emptied",
+    metric="accuracy",
+    budget="4,160 to 4,800 bytes of state, the same steps of training",
+)
 
 
 def layer(

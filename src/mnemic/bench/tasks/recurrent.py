@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ PROTOCOL = """
 Multi-query associative recall: key-value pairs, then every key once more at a random later place; what counts
 is the share of a sequence's keys whose value is said first. Every layer stands in the same model (embedding,
 `depth` blocks of layer and MLP, tied head), trained from the same start seed on the same sequences in the same
-order and with the same AdamW; tested on sequences of another seed. A case is a test sequence. Chance is one
-in the number of pairs. State bytes are those of one sequence over all blocks, short convolutions included; those
-of attention, which grow, are taken after the test length. `extra.learnt` is the accuracy along training, so that
-a layer that was still learning can be told from one that is full.
---option preset=minutes (one size, one start) or preset=hours (three sizes, three starts); layers=a,b for some.
+order with the same AdamW; tested on sequences of another seed. A case is a test sequence. Chance is one in the
+number of pairs. State bytes are those of one sequence over all blocks, short convolutions included; those of
+attention, which grow, are taken after the test length. `extra.learnt` is the accuracy along training, so that a
+layer that was still learning can be told from one that is full. "X-emptied" is X, trained as ever, its state
+emptied between the pairs and the queries. --option preset=minutes: every layer at about 4.5 KiB of state, one
+start; preset=hours: three sizes, three starts. --option layers=a,b for some.
 """
 
 TEST_SEED = 10**6
@@ -30,7 +32,7 @@ class Preset:
     """How much is trained.
 
     Attributes:
-        sizes: channels of a key and a value per head (the window, for a sliding window).
+        sizes: channels of a key and a value per head (the window, for a sliding window); none: equal bytes.
         length, pairs, vocab: of the task.
         tests: sequences tested.
     """
@@ -49,8 +51,26 @@ class Preset:
     tests: int = 200
 
 
+EQUAL_BYTES: dict[str, dict[str, int]] = {
+    "attention": {},
+    "sliding-window": {"window": 14},
+    "linear-attention": {"key_dim": 20, "value_dim": 20},
+    "gated-linear-attention": {"key_dim": 20, "value_dim": 20},
+    "delta-rule": {"key_dim": 20, "value_dim": 20},
+    "gated-delta-rule": {"key_dim": 20, "value_dim": 20},
+    "based": {"key_dim": 6, "value_dim": 16},
+    "mom": {"key_dim": 10, "value_dim": 10},
+    "titans": {"key_dim": 9, "value_dim": 9, "expansion": 1},
+    "moneta": {"head_dim": 11, "expansion": 1},
+    "yaad": {"head_dim": 11, "expansion": 1},
+    "memora": {"head_dim": 11, "expansion": 1},
+    "atlas": {"key_dim": 4, "value_dim": 8},
+    "lact": {"key_dim": 6, "value_dim": 8, "chunk": 8, "window": 8},
+}
+"""Shapes whose states are alike in size at a width of 32 and 2 heads."""
+
 PRESETS = {
-    "minutes": Preset((16,), 1, 300, 1, 48, 8, 64),
+    "minutes": Preset((), 1, 300, 1, 48, 8, 64),
     "hours": Preset((8, 16, 32), 3, 2000, 2, 128, 16, 256),
 }
 
@@ -71,21 +91,37 @@ def run(data: Path | None, options: Options) -> Outcome:
     systems: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, int] = {}
     learnt: dict[str, list[float]] = {}
+    unknown = [layer for layer in layers if not preset.sizes and layer not in EQUAL_BYTES]
+    if unknown:
+        raise MnemicError(
+            f"no shape of {unknown[0]!r} at equal bytes is known; there are: {', '.join(EQUAL_BYTES)}"
+        )
     for layer in options.progress(layers, "layers"):
-        for size in preset.sizes:
-            name = layer if len(preset.sizes) == 1 else f"{layer}-{size}"
-            systems[name] = []
+        shapes = {f"{layer}-{size}": sized(layer, size) for size in preset.sizes} or {layer: EQUAL_BYTES[layer]}
+        for name, shape in shapes.items():
+            whole: list[dict[str, Any]] = []
+            emptied: list[dict[str, Any]] = []
             for start in range(options.seed, options.seed + preset.starts):
-                rows, sizes[name], learnt[f"{name}/{start}"] = measure(layer, size, preset, start, options)
-                systems[name] += rows
+                trained = measure(layer, shape, preset, start, options)
+                whole, emptied = whole + trained.rows, emptied + trained.emptied
+                sizes[name], learnt[f"{name}/{start}"] = trained.nbytes, trained.learnt
+            systems |= {name: whole, f"{name}-emptied": emptied}
     default = next(iter(systems))
     return Outcome(systems, default, {"state_bytes": sizes, "learnt": learnt, "preset": vars(preset)})
 
 
-def measure(
-    layer: str, size: int, preset: Preset, start: int, options: Options
-) -> tuple[list[dict[str, Any]], int, list[float]]:
-    """Rows of one trained model, its state bytes per sequence and its test accuracy along training."""
+@dataclass(frozen=True)
+class Trained:
+    """A model's rows with its state and without, its state bytes per sequence, its accuracy along training."""
+
+    rows: list[dict[str, Any]]
+    emptied: list[dict[str, Any]]
+    nbytes: int
+    learnt: list[float]
+
+
+def measure(layer: str, shape: Mapping[str, int], preset: Preset, start: int, options: Options) -> Trained:
+    """Train one model and test it."""
     import torch
     from torch.nn import functional as F
 
@@ -98,7 +134,6 @@ def measure(
         return torch.from_numpy(made.tokens), torch.from_numpy(made.targets)
 
     torch.manual_seed(start)
-    shape = sized(layer, size)
     model = Stack(
         preset.vocab,
         [build(layer, dim=preset.dim, heads=preset.heads, **shape) for _ in range(preset.depth)],
@@ -112,11 +147,16 @@ def measure(
     )
 
     @torch.no_grad()
-    def right() -> tuple[torch.Tensor, int]:
-        logits, states = model(test_tokens)
-        asked = test_targets >= 0
-        hits = (logits.argmax(-1) == test_targets) & asked
+    def right(begin: int = 0) -> tuple[torch.Tensor, int]:
+        """Share of right answers of a reader that begins at a token, and the bytes of its states."""
+        logits, states = model(test_tokens[:, begin:])
+        asked = test_targets[:, begin:] >= 0
+        hits = (logits.argmax(-1) == test_targets[:, begin:]) & asked
         return hits.sum(1) / asked.sum(1), sum(state.nbytes for state in states) // preset.tests
+
+    def rows(shares: torch.Tensor) -> list[dict[str, Any]]:
+        cases = [(f"start-{start}/sequence-{i}", float(share)) for i, share in enumerate(shares)]
+        return [{"id": case, "accuracy": share} for case, share in options.chosen(cases, lambda case: case[0])]
 
     along = []
     for step in range(preset.steps):
@@ -131,12 +171,7 @@ def measure(
         if (step + 1) % max(preset.steps // 5, 1) == 0:
             along.append(round(float(right()[0].mean()), 4))
     shares, nbytes = right()
-    rows = [
-        {"id": case, "accuracy": float(share)}
-        for i, share in enumerate(shares)
-        if options.wants(case := f"start-{start}/sequence-{i}")
-    ]
-    return rows[: options.limit], nbytes, along
+    return Trained(rows(shares), rows(right(2 * preset.pairs)[0]), nbytes, along)
 
 
 def sized(layer: str, size: int) -> dict[str, int]:
