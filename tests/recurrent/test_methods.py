@@ -6,7 +6,12 @@ from torch.nn import functional as F
 
 from mnemic.recurrent import build
 from mnemic.recurrent.based import taylor
+from mnemic.recurrent.engine import bias, border
+from mnemic.recurrent.engine.linear import loop
+from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.structure import Perceptron
 from mnemic.recurrent.engine.windowed import Windowed
+from mnemic.recurrent.mom import Mixture
 
 
 def test_based_features_multiply_to_the_taylor_terms_of_the_exponential() -> None:
@@ -39,3 +44,125 @@ def test_a_sliding_window_forgets_exactly_what_left_it() -> None:
     before, after = layer(x)[0], layer(changed)[0]
     assert torch.allclose(before[:, 15:], after[:, 15:])
     assert not torch.allclose(before[:, 14], after[:, 14])
+
+
+LOSSES = {
+    "squared": lambda e, v, y, limit: e.square().sum(-1) / 2,
+    "cubic": lambda e, v, y, limit: e.abs().pow(3).sum(-1) / 3,
+    "dot": lambda e, v, y, limit: -(v * y).sum(-1),
+    "huber": lambda e, v, y, limit: torch.where(
+        e.norm(dim=-1) <= limit, e.square().sum(-1) / 2, limit * e.norm(dim=-1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_bias_is_the_gradient_of_its_loss(name: str) -> None:
+    y, v = torch.randn(2, 50, 3, dtype=torch.float64)
+    y.requires_grad_()
+    limit = torch.full((50,), 1.5, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(LOSSES[name](y - v, v, y, limit).sum(), y)
+    assert torch.allclose(getattr(bias, name)(v, limit.unsqueeze(-1), y), expected)
+
+
+def test_monetas_weights_are_its_accumulator_over_its_squared_four_norm() -> None:
+    a = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    (kept,), (read,) = border.quartic_norm([a], [])
+    assert torch.equal(kept, a)
+    for row, head in [(0, 0), (1, 2)]:
+        assert torch.allclose(read[row, head], a[row, head] / a[row, head].flatten().norm(p=4) ** 2)
+
+
+def test_memoras_step_is_mirror_descent_on_the_simplex() -> None:
+    a, gradient = torch.randn(2, 1, 1, 6, 3, dtype=torch.float64)
+
+    def simplex(x: torch.Tensor) -> torch.Tensor:
+        return (border.simplex([x], [])[1][0] + 1) / 6
+
+    before, after = simplex(a), simplex(0.9 * a - 0.3 * gradient)
+    assert torch.allclose(after.sum(-2), torch.ones(3, dtype=torch.float64))
+    moved = before**0.9 * torch.exp(-0.3 * gradient)
+    assert torch.allclose(after, moved / moved.sum(-2, keepdim=True))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
+def test_muon_makes_singular_values_alike_and_keeps_directions_and_norm(shape: tuple[int, int]) -> None:
+    u, _, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    x = u @ torch.diag(torch.logspace(0, -1, 6 if shape[0] == 6 else 4, dtype=torch.float64)) @ v
+    y = border.orthogonalised(x)
+    inside = u.mT @ y @ v.mT
+    values = inside.diagonal()
+    assert torch.allclose(inside, torch.diag(values), atol=1e-9)
+    assert values.max() / values.min() < 2
+    assert torch.allclose(y.norm(), x.norm())
+    assert (border.orthogonalised(torch.zeros(2, *shape)) == 0).all()
+
+
+def test_a_step_on_the_sphere_keeps_the_length_of_every_outputs_weights() -> None:
+    weights, momentum = torch.randn(2, 1, 2, 5, 4)
+    (moved,), _ = border.orthogonal_step_on_sphere([weights], [momentum])
+    assert torch.allclose(moved.norm(dim=-2), weights.norm(dim=-2))
+    assert not torch.allclose(moved, weights)
+
+
+def test_a_memory_in_a_mixture_sees_only_the_tokens_sent_to_it() -> None:
+    layer = Mixture(8, 1, memories=3, chosen=1, key_dim=4, value_dim=4, conv=0, chunk=8).double()
+    x = torch.randn(1, 30, 8, dtype=torch.float64)
+    q, k, v = (torch.randn(1, 1, 30, 4, dtype=torch.float64) for _ in range(3))
+    log_decay, rate = -torch.rand(1, 1, 30, dtype=torch.float64), torch.rand(1, 1, 30, dtype=torch.float64)
+    start = torch.randn(1, 4, 1, 4, 4, dtype=torch.float64)
+    read, state = layer.recall(x, q, k, v, start, log_decay, rate)
+    sent = layer.router(x)[0].argmax(-1)
+    shared, _ = loop(q, k, v, start[:, 3], log_decay, rate)
+    assert len(sent.unique()) > 1
+    for memory in range(3):
+        own = sent == memory
+        tokens = [t[:, :, own] for t in (q, k, v)]
+        out, end = loop(*tokens, start[:, memory], log_decay[..., own], rate[..., own])
+        assert torch.allclose(read[:, :, own], out + shared[:, :, own])
+        assert torch.allclose(state[:, memory], end)
+
+
+def test_balance_is_best_when_memories_are_used_alike() -> None:
+    layer = Mixture(8, 1, memories=4, chosen=1, key_dim=4, value_dim=4, conv=0, chunk=8)
+    with torch.no_grad():
+        layer.router.weight.copy_(9 * torch.eye(4, 8))
+    even, one = torch.eye(8)[:4].repeat(1, 3, 1), torch.eye(8)[:1].repeat(1, 12, 1)
+    assert layer.balance_loss(even.reshape(1, 12, 8)) < 1.01
+    assert layer.balance_loss(one) > 3.9
+
+
+def test_lact_learns_of_a_chunk_only_when_it_is_over() -> None:
+    torch.manual_seed(0)
+    layer = build("lact", dim=8, heads=2, chunk=8, window=2, conv=0)
+    x = torch.randn(1, 16, 8)
+    changed = x.clone()
+    changed[:, 1] += 1
+    before, after = layer(x)[0], layer(changed)[0]
+    assert torch.allclose(before[:, 3:8], after[:, 3:8])
+    assert not torch.allclose(before[:, 8:], after[:, 8:], atol=1e-4)
+
+
+def test_reading_a_pair_again_makes_a_plastic_memory_recall_it_better() -> None:
+    network = Network(Perceptron(2), bias.squared, chunk=4, momentum=True)
+    torch.manual_seed(0)
+    start = [torch.randn(1, *shape) * shape[0] ** -0.5 for shape in network.structure.shapes(6, 6)]
+    key, value = F.normalize(torch.randn(1, 1, 1, 6), dim=-1), torch.randn(1, 1, 1, 6)
+    many = (-1, -1, 40, -1)
+    gates = Gates(rate=torch.full((1, 1, 40), 0.05), log_momentum=torch.full((1, 1, 40), -0.7))
+    out, _ = network.read(
+        key.expand(many), key.expand(many), value.expand(many), gates, network.fresh(start, 1, 6, 6), None
+    )
+    errors = (out - value).norm(dim=-1).squeeze()
+    assert errors[-1] < 0.05 * errors[0]
+
+
+def test_the_sizes_of_a_mixture_and_a_window_are_checked() -> None:
+    with pytest.raises(ValueError, match="5 of 4 memories"):
+        build("mom", dim=8, heads=2, chosen=5)
+    with pytest.raises(ValueError, match="must be even"):
+        build("lact", dim=6, heads=2)
+    with pytest.raises(ValueError, match="a window holds at least 1"):
+        build("sliding-window", dim=8, heads=2, window=0)
+    with pytest.raises(ValueError, match="power of two"):
+        build("delta-rule", dim=8, heads=2, chunk=48)
