@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hash_embedder import HashEmbedder
 from mnemic import Memory, MnemicError
 from mnemic.types import Embedder
 
@@ -115,6 +117,8 @@ def test_the_timeline_is_in_the_order_of_events_not_of_writing(memory: Memory) -
     memory.remember("nobody knows when this was")
     assert [it.text for it in memory.timeline()] == ["born in Wells", "went to school", "moved to Bath"]
     assert [it.text for it in memory.timeline(k=1, after="2000")] == ["went to school"]
+    memory.remember([{"role": "user", "content": "Call me Robin, please.", "created_at": "2005-01-01"}])
+    assert [it.kind for it in memory.timeline(after="2004")] == ["turn"]
 
 
 def test_a_changed_embedder_is_refused_with_the_command_that_mends_it(
@@ -184,3 +188,79 @@ def test_what_was_forgotten_after_it_was_recalled_may_be_told_anew(memory: Memor
     memory.recall("lighthouse")
     memory.forget(ids=[record.id], purge=True)
     assert len(told(memory, "The lighthouse keeper paints in winter.")) == 1
+
+
+# ----------------------------------------------------------------- the profile
+
+WISH = "Call me Robin, please."
+
+
+def test_what_the_user_asks_for_in_general_comes_along_with_every_recall(memory: Memory) -> None:
+    turns = [{"role": "user", "content": WISH}, {"role": "assistant", "content": "Of course, Robin."}]
+    told = memory.remember(turns, session="s1")
+    memory.remember("The pear tree is in bloom.")
+    found = memory.recall("what is in bloom?")
+    assert [it.text for it in found.profile] == [WISH]
+    assert all(hit.record.kind != "profile" for hit in memory.recall("Robin"))
+    assert [it.text for it in told] == [WISH, "Of course, Robin."]
+
+
+def test_the_profile_stands_between_no_two_turns(memory: Memory) -> None:
+    turns = [{"role": "user", "content": WISH}, {"role": "assistant", "content": "Of course, Robin."}]
+    wish, reply = memory.remember(turns, session="s1")
+    memory.remember([{"role": "user", "content": "The pear tree is in bloom."}], session="s1")
+    memory.mirror.refresh()
+    row = int(memory.mirror.rows([wish.id])[0])
+    assert memory.mirror.ids[memory.mirror.next[row]] == reply.id
+    last = int(memory.mirror.next[memory.mirror.next[row]])
+    assert memory.store.get([int(memory.mirror.ids[last])])[0].text == "The pear tree is in bloom."
+
+
+def test_only_the_user_is_listened_to_for_what_stands(memory: Memory) -> None:
+    memory.remember([{"role": "assistant", "content": WISH}, {"role": "system", "content": WISH}])
+    memory.remember(WISH, source="moby.txt")
+    assert memory.profile() == ()
+
+
+def test_what_was_asked_for_is_forgotten_with_the_turn_that_said_it(memory: Memory) -> None:
+    (turn,) = memory.remember([{"role": "user", "content": f"Hello. {WISH}"}], session="s1")
+    memory.forget(ids=[turn.id])
+    assert memory.profile() == ()
+    memory.undo()
+    assert [it.text for it in memory.profile()] == [WISH]
+    memory.forget(ids=[turn.id], purge=True)
+    assert b"Robin" not in memory.store.path.read_bytes()
+
+
+def test_the_profile_is_edited_like_any_record(memory: Memory) -> None:
+    (entry,) = memory.remember("Answer in French.", kind="profile")
+    memory.supersede(entry.id, "Answer in Dutch.")
+    assert [it.text for it in memory.profile()] == ["Answer in Dutch."]
+
+
+# ----------------------------------------------------------------- vectors
+
+
+def test_every_record_gets_a_vector_of_the_new_embedder_when_it_changes(memory: Memory) -> None:
+    memory.remember("The cat is called Pixel.")
+    memory.remember("The dog is called Bit.", vectors=False)
+    other = HashEmbedder("other", 32)
+    assert memory.reembed(other) == 2
+    assert memory.reembed(other) == 0
+    vectors = memory.store.parts()[3]
+    assert np.allclose(vectors, other.encode(["The cat is called Pixel.", "The dog is called Bit."]), atol=1e-3)
+    assert memory.recall("Pixel")[0].record.text == "The cat is called Pixel."
+
+
+def test_an_interrupted_change_of_the_embedder_goes_on_where_it_was(memory: Memory) -> None:
+    for n in range(300):
+        memory.remember(f"Number {n} is on the door.", vectors=False)
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        memory.reembed(HashEmbedder("other", 32), stop)
+    assert len(memory.store.parts()[0]) == 256
+    assert memory.reembed(HashEmbedder("other", 32)) == 44

@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": "care",
     "reembed": "care",
     "budget": "care",
+    "demo": "demo",
     "methods": "measure",
     "bench": "measure",
     "claims": "measure",

@@ -219,7 +219,11 @@ class Memory(MemoryFile):
         with self._asking:
             self.mirror.refresh()
             starts, ids = self.mirror.when_start, self.mirror.ids
-            rows = np.flatnonzero(self.mirror.mask(restriction(where)) & ~np.isnan(starts))
+            allowed = restriction(where)
+            among = self.mirror.mask(allowed) & ~np.isnan(starts)
+            if allowed.kind != "profile":
+                among &= ~self.mirror.mask(Filter(space=allowed.space, kind="profile"))
+            rows = np.flatnonzero(among)
             first = ids[rows[np.lexsort((ids[rows], starts[rows]))[:k]]]
         return self.store.get(first.tolist())
 

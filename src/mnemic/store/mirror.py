@@ -115,10 +115,11 @@ class Mirror:
         return code
 
     def _join(self) -> None:
-        """Find every row's neighbours."""
+        """Find every row's neighbours; what stands in the profile is nobody's."""
         ranked = np.argsort(
             self._group.astype(np.int64) << 32 | np.clip(self.order, 0, 2**32 - 1), kind="stable"
         )
+        ranked = ranked[self.kind[ranked] != self._codes.get("profile", -1)]
         together = self._group[ranked[:-1]] == self._group[ranked[1:]]
         before, after = ranked[:-1][together], ranked[1:][together]
         self.previous, self.next = np.full(len(self), -1), np.full(len(self), -1)

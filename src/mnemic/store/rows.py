@@ -1,7 +1,7 @@
 """Between values and rows: records, the parts a vector stands for, filters, and what makes a repeat.
 
-Two records are repeats of one another when they tell of the same event: same space, source, session, author,
-order, time and text. `digest` is a hash of exactly these.
+Two records are repeats of one another when they tell of the same event: same space, kind, source, session,
+author, order, time and text. `digest` is a hash of exactly these.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def digest(record: Record) -> bytes:
     """16 bytes that two tellings of the same event share."""
     when = record.when
     told = [
-        record.space, record.source, record.session, record.author, record.order,
+        record.space, record.kind, record.source, record.session, record.author, record.order,
         None if when is None else [when.start, when.end], record.text,
     ]  # fmt: skip
     try:

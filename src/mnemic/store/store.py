@@ -41,8 +41,8 @@ class Store(MemoryFile):
     def put(self, records: Sequence[Record], parts: Sequence[Sequence[Part]] | None = None) -> list[Record]:
         """Store records, with their vectors if given, in one transaction; returns them as stored.
 
-        An exact repeat (same space, source, session, author, order, time and text) gives the record that is
-        there already, with the vectors it lacked: live again if it was forgotten, as it is if superseded
+        An exact repeat (same space, kind, source, session, author, order, time and text) gives the record that
+        is there already, with the vectors it lacked: live again if it was forgotten, as it is if superseded
         (unless it names no source, session or time: then it is said anew). `written` is filled where it is 0,
         and `order` where all records of a (source, session) come with 0.
 
