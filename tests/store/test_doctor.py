@@ -107,9 +107,9 @@ def test_a_look_up_table_that_lost_its_way_is_built_anew(store: Store) -> None:
         con.close()
 
     hidden = "sqlite_schema WHERE name = 'record_digest'"
-    raw(f"CREATE TABLE kept AS SELECT * FROM {hidden}", f"DELETE FROM {hidden}")
+    raw(f"CREATE TABLE aside AS SELECT * FROM {hidden}", f"DELETE FROM {hidden}")
     raw("UPDATE record SET digest = x'ff' WHERE id = 3")
-    raw("INSERT INTO sqlite_schema SELECT * FROM kept", "DROP TABLE kept")
+    raw("INSERT INTO sqlite_schema SELECT * FROM aside", "DROP TABLE aside")
     with Store.open(path) as again:
         report = again.doctor()
         assert report.healthy
