@@ -6,8 +6,8 @@ candidate record and its neighbours in time, every pair of equal words votes for
     memory    w0 w1 w2 w3 w4 w5 w6 ...        word j of the memory equals word i of the passage:
     passage         p0 p1 p2 p3               one vote for the start j - i
 
-The diagonal with most votes is where the passage starts; a word that was changed loses its own vote and
-moves no other. Within one source the character decides, across sources the time the record happened.
+The diagonal with most votes, its close neighbours counted with it, is where the passage starts; a word that was
+changed loses its own vote only. Within one source the character decides, across sources the time it happened.
 """
 
 from __future__ import annotations
@@ -47,18 +47,29 @@ def _fold(word: str) -> str:
 
 
 def align(passage: Sequence[str], memory: Sequence[str]) -> tuple[int, int]:
-    """The start (may be negative) of `passage` in `memory` and the number of words that agree there.
+    """The start (may be negative) of `passage` in `memory` and how many of its words agree there.
 
-    The earliest of equally good starts; (0, 0) when no word is shared.
+    A word replaced by two moves all that follow by one: diagonals up to a tenth of the passage apart count
+    together, and the most voted one is the start. (0, 0) when no word is shared.
     """
     places = defaultdict(list)
     for i, word in enumerate(passage):
         places[word].append(i)
-    votes: Counter[int] = Counter()
+    agreeing: dict[int, list[int]] = defaultdict(list)  # start -> words of the passage that vote for it
     for j, word in enumerate(memory):
         for i in places.get(word, ()):
-            votes[j - i] += 1
-    return min(votes.items(), key=lambda vote: (-vote[1], vote[0]), default=(0, 0))
+            agreeing[j - i].append(i)
+    reach = len(passage) // 10
+    near: Counter[int] = Counter()
+    for start, voters in agreeing.items():
+        for shift in range(-reach, reach + 1):
+            near[start + shift] += len(voters)
+    if not agreeing:
+        return 0, 0
+    middle = min(near, key=lambda start: (-near[start], start))
+    close = [start for start in range(middle - reach, middle + reach + 1) if start in agreeing]
+    best = min(close, key=lambda start: (-len(agreeing[start]), start))
+    return best, len({i for start in close for i in agreeing[start]})
 
 
 def locate(store: Store, mirror: Mirror, passage: str, where: Filter) -> Place | None:

@@ -16,8 +16,9 @@ import numpy as np
 from mnemic.bench.held import best_first, equal_rank_fusion, held
 from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.index.words import query_terms
+from mnemic.read.keys import SentenceKeys
 from mnemic.read.recall import recall
-from mnemic.types import Filter, MnemicError, Record, When, seconds
+from mnemic.types import DEFAULT_SPACE, Embedder, MnemicError, Record, When, seconds
 
 NAME = "longmemeval"
 FOLDER = "longmemeval"
@@ -26,7 +27,8 @@ bare question, asked on its date. A session stands at the rank of its best turn.
 among the first k; recall_all@k: all of them; ndcg@k as the official code computes it (the second rank is not
 discounted). turn_*: the same over turns, gold where has_answer. Questions without an answer (ids with _abs) are
 run but not averaged, as in the official code. "user turns" is the official protocol: only what the user said is
-remembered, and a session in which no user turn holds evidence is no gold. Whitespace BM25 is the paper's:
+remembered, and a session in which no user turn holds evidence is no gold. "sentence keys": short turns
+have a vector per sentence beside that of the whole. Whitespace BM25 is the paper's:
 Okapi (k1 1.5, b 0.75), a document is the user's side of a session."""
 
 CUTS = (5, 10)
@@ -88,7 +90,9 @@ def run(data: Path, options: Options) -> Outcome:
     systems: dict[str, list[Row]] = {}
     for case in options.progress(options.chosen(cases(data), lambda case: case.id), NAME):
         for label, protocol in (("", case), (", user turns", case.by_user())):
-            for system, order in rankings(protocol, options).items():
+            orders = rankings(protocol, options.embedder)
+            orders["mnemic, sentence keys"] = rankings(protocol, SentenceKeys(options.embedder))["mnemic"]
+            for system, order in orders.items():
                 scores = None if case.id.endswith("_abs") else metrics(protocol, order)
                 row = {"id": case.id, **(scores or {})}
                 systems.setdefault(system + label, []).append(row)
@@ -100,7 +104,7 @@ def run(data: Path, options: Options) -> Outcome:
     return Outcome(systems)
 
 
-def rankings(case: Case, options: Options) -> dict[str, list[int]]:
+def rankings(case: Case, embedder: Embedder) -> dict[str, list[int]]:
     """The turns of a case in the order of every system."""
     order = Counter[str]()
     records = []
@@ -112,13 +116,11 @@ def rankings(case: Case, options: Options) -> dict[str, list[int]]:
             )
         )  # fmt: skip
         order[turn.session] += 1
-    with held(records, options.embedder) as (store, mirror):
+    with held(records, embedder) as (store, mirror):
         stored = {int(id): row for row, id in enumerate(mirror.ids)}
-        found = recall(
-            store, mirror, options.embedder, case.question, where=Filter(), k=len(records), now=case.asked
-        )
-        words = mirror.words(query_terms(case.question), Filter().space)
-        vectors, _ = mirror.vectors(options.embedder.encode([case.question])[0])
+        found = recall(store, mirror, embedder, case.question, k=len(records), now=case.asked)
+        words = mirror.words(query_terms(case.question), DEFAULT_SPACE)
+        vectors, _ = mirror.vectors(embedder.encode([case.question])[0])
         turn_of = [_key(record) for record in store.get(mirror.ids.tolist())]
         ours = [stored[hit.record.id] for hit in found]
     place = {_key(record): at for at, record in enumerate(records)}
