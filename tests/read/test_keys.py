@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mnemic.read.keys import SHORT, SentenceKeys
+from mnemic.read.keys import SHORT, SecondKey
 from mnemic.types import Floats, Part
 
 
@@ -29,35 +29,37 @@ class Letters:
 TURN = "Could you plan my week? By the way, I moved to Leeds on Friday. Thanks a lot for that."
 
 
-def test_every_sentence_of_a_short_text_has_its_own_vector_beside_the_whole() -> None:
-    (parts,) = SentenceKeys(Letters()).parts([TURN])
-    whole, *keys = parts
+def test_the_second_key_is_the_sentence_least_like_the_whole() -> None:
+    (parts,) = SecondKey(Letters()).parts([TURN])
+    whole, second = parts
     assert (whole.start, whole.end) == (0, len(TURN))
-    said = [TURN[key.start : key.end].strip() for key in keys]
-    assert said == [
-        "Could you plan my week?",
-        "By the way, I moved to Leeds on Friday.",
+    sentences = [
+        "Could you plan my week? ",
+        "By the way, I moved to Leeds on Friday. ",
         "Thanks a lot for that.",
     ]
-    for key in keys:
-        np.testing.assert_allclose(key.vector, Letters().encode([TURN[key.start : key.end]])[0])
+    similar = [float(Letters().encode([said])[0] @ whole.vector) for said in sentences]
+    assert TURN[second.start : second.end] == sentences[int(np.argmin(similar))]
+    np.testing.assert_allclose(second.vector, Letters().encode([TURN[second.start : second.end]])[0])
 
 
-def test_a_fact_said_in_passing_is_nearer_to_its_sentence_than_to_the_turn() -> None:
-    (query,) = Letters().encode(["I moved to Leeds on Friday"])
-    (parts,) = SentenceKeys(Letters()).parts([TURN])
-    similar = [float(part.vector @ query) for part in parts]
-    assert int(np.argmax(similar)) == 2
+def test_every_text_of_a_batch_gets_its_own_second_key() -> None:
+    texts = [TURN, "One sentence only.", "It rained all day in the city. We ate soup with friends later on."]
+    together = SecondKey(Letters()).parts(texts)
+    for parts, text in zip(together, texts, strict=True):
+        (alone,) = SecondKey(Letters()).parts([text])
+        assert [(p.start, p.end) for p in parts] == [(p.start, p.end) for p in alone]
+    assert [len(parts) for parts in together] == [2, 1, 2]
 
 
 def test_long_texts_single_sentences_and_scraps_keep_the_parts_they_have() -> None:
     texts = ["One sentence alone is its own key.", "Yes. No. Ok.", "It rains again here. " * SHORT, ""]
-    with_keys, without = SentenceKeys(Letters()).parts(texts), Letters().parts(texts)
-    assert [[(p.start, p.end) for p in parts] for parts in with_keys] == [
-        [(p.start, p.end) for p in parts] for parts in without
+    keyed, plain = SecondKey(Letters()).parts(texts), Letters().parts(texts)
+    assert [[(p.start, p.end) for p in parts] for parts in keyed] == [
+        [(p.start, p.end) for p in parts] for parts in plain
     ]
 
 
 def test_another_way_of_keying_is_another_fingerprint() -> None:
-    assert SentenceKeys(Letters()).fingerprint != Letters.fingerprint
-    np.testing.assert_array_equal(SentenceKeys(Letters()).encode([TURN]), Letters().encode([TURN]))
+    assert SecondKey(Letters()).fingerprint != Letters.fingerprint
+    np.testing.assert_array_equal(SecondKey(Letters()).encode([TURN]), Letters().encode([TURN]))

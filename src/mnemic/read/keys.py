@@ -1,29 +1,34 @@
-"""A key for every sentence of a short text, beside the key of the whole.
+"""A second key for a short text: the sentence least like the whole.
 
-People slip a fact into a turn about something else ("... by the way, I moved to Leeds last week"); the vector
-of the whole turn says what it is about and drowns the fact. With a vector per sentence beside it, a record is
-found by the best of them. It costs a vector per sentence and once more the time to embed, so long texts, which
-`inner` cuts into parts anyway, keep only those.
+People slip a fact into a turn about something else ("... by the way, I moved to Leeds last week"); the vector v
+of the whole turn says what it is about and drowns the fact. Of the vectors s_j of its sentences one is kept
+beside v, that of the sentence said in passing, and the record is found by the nearer of the two:
+
+    second key = s_j with the least s_j . v
+
+It costs one vector a record, and once more the time to embed, so long texts, which the embedder cuts into parts
+anyway, keep only those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+
+import numpy as np
 
 from mnemic.segment.sentences import sentences
 from mnemic.types import Embedder, Floats, Part
 
-SHORT = 200  # words: longer texts get no sentence keys
+SHORT = 200  # words: a longer text gets no second key
 LEAST = 3  # words of a sentence worth a key
 
 
-class SentenceKeys:
-    """`inner`, an `Embedder`, whose parts of a short text of several sentences are also its sentences."""
+class SecondKey:
+    """`inner`, an `Embedder`, that gives short texts of several sentences a second key as their last part."""
 
     def __init__(self, inner: Embedder) -> None:
         self.name, self.dim = inner.name, inner.dim
-        self.fingerprint = f"{inner.fingerprint}+sentences"
+        self.fingerprint = f"{inner.fingerprint}+second-key"
         self._inner = inner
 
     def encode(self, texts: Sequence[str]) -> Floats:
@@ -31,17 +36,29 @@ class SentenceKeys:
         return self._inner.encode(texts)
 
     def parts(self, texts: Sequence[str]) -> list[list[Part]]:
-        """The parts `inner` gives, then one per sentence of at least `LEAST` words."""
-        found = [_sentences(text) for text in texts]
-        said = [text[a:b] for text, cuts in zip(texts, found, strict=True) for a, b in cuts]
-        vectors = iter(self._inner.encode(said)) if said else iter(())
-        keys = [[Part(a, b, next(vectors)) for a, b in cuts] for cuts in found]
-        return [list(chain(*both)) for both in zip(self._inner.parts(texts), keys, strict=True)]
+        """The parts `inner` gives, and after them the sentence least like all of them together."""
+        found = self._inner.parts(texts)
+        cuts = [_sentences(text) for text in texts]
+        said = [text[a:b] for text, some in zip(texts, cuts, strict=True) for a, b in some]
+        if not said:
+            return found
+        vectors = np.split(self._inner.encode(said), np.cumsum([len(some) for some in cuts])[:-1])
+        return [
+            [*parts, _passing(parts, some, of)] if some else parts
+            for parts, some, of in zip(found, cuts, vectors, strict=True)
+        ]
 
 
 def _sentences(text: str) -> list[tuple[int, int]]:
-    """Characters of the sentences that get a key; none of a long text or of a single sentence."""
+    """Characters of the sentences that may be a key; none of a long text or of a single sentence."""
     if len(text.split()) > SHORT:
         return []
     cuts = [(s.start, s.stop) for s in sentences(text) if len(text[s.start : s.stop].split()) >= LEAST]
     return cuts if len(cuts) > 1 else []
+
+
+def _passing(parts: Sequence[Part], cuts: Sequence[tuple[int, int]], vectors: Floats) -> Part:
+    """The sentence with the least similarity to the sum of the parts; the earliest of equal ones."""
+    whole = np.sum([part.vector for part in parts], axis=0)
+    at = int(np.argmin(vectors @ whole))
+    return Part(*cuts[at], vectors[at])
