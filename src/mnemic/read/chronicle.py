@@ -22,7 +22,8 @@ from mnemic.read.time import Expression, Plan, expressions, plan
 from mnemic.types import Answer, Citation, Embedder, Floats, Recall, When
 
 DAY = 86400.0
-ABOUT = 0.75  # share of the best event's match that makes another event one of "those"
+LIKE = 0.8  # weight of meaning beside words where there is an embedder
+ABOUT = 0.85  # share of the best event's match that makes another event one of "those"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class _Story:
             return self.duration()
         if self.plan.asks == "order":
             return self.order()
+        if _LIST.search(self.question):
+            return self.sequence()
         turns = self.plan.order or self.plan.anchor or self.plan.during or self.plan.before or self.plan.after
         if self.plan.asks == "date":
             return self.date()
@@ -139,10 +142,10 @@ class _Story:
             and (split.before is None or e.when.end <= split.before)
             and (split.after is None or e.when.start >= split.after)
         ]
-        pool = self.about(split.what, within)
-        if not pool and split.during and _LASTING.search(self.question):
-            start = split.during.start
-            pool = self.about(split.what, [e for e in self.known if e.when.end <= start])
+        if split.during and _LASTING.search(self.question):  # what lasts was told before, and is not over
+            end = split.during.end
+            within = [e for e in self.known if e.when.start < end]
+        pool = self.about(_LIST.sub("", split.what), within)
         return sorted(pool, key=lambda e: (e.when.middle, e.statement.record.order, e.statement.start))
 
     # ------------------------------------------------------------------ answers
@@ -163,7 +166,10 @@ class _Story:
         pool = self.placed(self.chosen())
         if not pool:
             return None
-        event = self.nth(pool)
+        newest = (
+            self.plan.order or self.plan.anchor or _present(self.question) or _LASTING.search(self.question)
+        )
+        event = self.nth(pool) if newest else max(pool, key=lambda e: e.match)
         asked = analyse(self.plan.what)
         ranked = [c for c in extract.candidates(asked, [event.statement]) if not event.tells(c.start, c.end)]
         if not ranked:
@@ -198,7 +204,7 @@ class _Story:
         return []
 
     def duration(self) -> Answer | None:
-        between = _BETWEEN.search(self.question)
+        between = next((m for pattern in _BETWEEN if (m := pattern.search(self.question))), None)
         unit = (_UNIT.search(self.question) or ["", "day"])[1].lower()
         if between:
             first, second = self.one(between["a"]), self.one(between["b"])
@@ -224,6 +230,10 @@ class _Story:
                 return None
             yes = _LIES["before" if did["relation"].lower() == "before" else "after"](first.when, second.when)
             return _given("yes" if yes else "no", [first, second])
+        return self.sequence()
+
+    def sequence(self) -> Answer | None:
+        """All that the question is about, the earliest first, each with its date."""
         pool = self.chosen()
         return (
             _given("; ".join(f"{self.dated(e.when)}: {e.statement.text}" for e in pool), pool) if pool else None
@@ -238,9 +248,10 @@ _LIES: dict[str, Callable[[When, When], bool]] = {
     "since": lambda a, b: a.middle > b.middle,
     "during": lambda a, b: a.overlaps(b),
 }
-_BETWEEN = re.compile(
-    r"\b(?:between|from|after|before)\s+(?P<a>.+?)\s+(?:and|to|until|did|was|were)\s+(?P<b>.+?)\s*\?*$",
-    re.IGNORECASE,
+_BETWEEN = (
+    re.compile(r"\bbetween\s+(?P<a>.+?)\s+and\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE),
+    re.compile(r"\bfrom\s+(?P<a>.+?)\s+(?:to|until)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE),
+    re.compile(r"\b(?:after|before)\s+(?P<a>.+?)\s+(?:did|was|were)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE),
 )
 _UNIT = re.compile(r"\b(day|week|month|year|hour)s?\b", re.IGNORECASE)
 _COUNTING = re.compile(
@@ -254,7 +265,11 @@ _EITHER = re.compile(
 )
 _DID = re.compile(r"^\W*\w+\s+(?P<a>.+?)\s+(?P<relation>before|after)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE)
 _CLOCK = re.compile(r"\bo'clock\b|\b(?:what|which)\s+(?:time|hour)\b", re.IGNORECASE)
-_LASTING = re.compile(r"\b(?:live|lived|living|work|worked|working|own|owned|stay|stayed)\b", re.IGNORECASE)
+_LASTING = re.compile(
+    r"\b(?:live|lived|living|work|worked|working|own|owned|stay|stayed|belong|belonged|based)\b",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"\b(?:oldest|earliest)\s+first\b|\bin\s+(?:chronological\s+)?order\b", re.IGNORECASE)
 _PRESENT = re.compile(r"\b(?:is|are|am|do|does|has|have)\b", re.IGNORECASE)
 
 
@@ -268,7 +283,7 @@ def _match(asked: Question, statement: Statement, rare: dict[str, float], like: 
     """How well a statement fits the words; a name that is asked for and missing there costs most of it."""
     fit = extract.coverage(asked, statement, rare)
     if like is not None:
-        fit = (fit + like) / 2
+        fit = (1 - LIKE) * fit + LIKE * like
     there = statement.stems | statement.about
     missing = sum(name not in there for name in asked.names)
     return fit * 0.3**missing
