@@ -8,6 +8,7 @@ last one before the move tells how things were before the move.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from mnemic.types import Answer, Citation, Embedder, Floats, Recall, When
 
 DAY = 86400.0
 LIKE = 0.8  # weight of meaning beside words where there is an embedder
+STEEP, EVEN = 14.0, 0.52  # of the probability that a match is right
 ABOUT = 0.85  # share of the best event's match that makes another event one of "those"
 
 
@@ -291,7 +293,12 @@ def _match(asked: Question, statement: Statement, rare: dict[str, float], like: 
 
 def _given(text: str, events_: Sequence[Event], citation: Citation | None = None) -> Answer:
     citations = (citation,) if citation else tuple(e.cite() for e in events_)
-    return Answer(text, citations, confidence=min(1.0, min(e.match for e in events_)))
+    return Answer(text, citations, confidence=_sure(min(e.match for e in events_)))
+
+
+def _sure(match: float) -> float:
+    """Probability that an event matched so well is the one meant: a logistic fitted to generated diaries."""
+    return 1 / (1 + math.exp(-STEEP * (match - EVEN)))
 
 
 def _count(span: float, unit: str) -> str:
