@@ -303,3 +303,17 @@ def test_the_second_look_up_is_off_for_conversations(memory: Memory, monkeypatch
     with_hops = memory.recall("Candle and Feather on the Island", k=40)
     monkeypatch.setattr(reading.hops, "follow", lambda question, scores, text, find: (scores, {}))
     assert ids(memory.recall("Candle and Feather on the Island", k=40)) == ids(with_hops)
+
+
+def test_the_pages_of_one_document_do_not_lead_to_each_other(memory: Memory) -> None:
+    opening = Record(text="Low Water\nLow Water is a drama directed by Petra Lindqvist.", source="a")
+    lead = Record(text="Ashcombe Mill stands on the Tarn. It is seen in the film Low Water.", source="b")
+    memory.add(
+        lead, opening, *(Record(text=f"The {thing} is kept in the shed.", source=thing) for thing in THINGS)
+    )
+    question = "Who made the picture seen at Ashcombe Mill?"
+    assert ids(memory.recall(question, k=2)) == [1, 2]
+    later = Record(text=opening.text, source="b", start=900, end=950, order=9)
+    memory.store.purge([2])
+    (stored,) = memory.add(later)
+    assert all("hop" not in hit.channels for hit in memory.recall(question, k=30) if hit.record.id == stored.id)  # type: ignore[attr-defined]

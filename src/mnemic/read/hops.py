@@ -10,7 +10,8 @@ head: its title line, or the first name of its first sentence. With h the words 
     score_r += FOLLOWED * best * max over leads d and names in d of (score_d / best) about(r, name)
 
 The leads are the best `LEADS` records; a name made of the question's own words leads nowhere new and is passed
-over. Only passages have heads: turns of a conversation neither lead nor are led to.
+over. Only the passage that opens a document has a head, so that the pages of one book do not lead to each other
+by the names they share; turns of a conversation neither lead nor are led to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from mnemic.index.words import terms
-from mnemic.types import Floats, Ints
+from mnemic.types import Floats
 
 NAMED, FOLLOWED = 0.4, 0.9
 LEADS = 3
@@ -85,14 +86,17 @@ def _largest(named: Iterable[tuple[float, str, dict[int, float]]]) -> dict[int, 
 
 
 def follow(
-    question: str, scores: Floats, text: Callable[[int], str | None], find: Callable[[Sequence[str]], Ints]
+    question: str,
+    scores: Floats,
+    text: Callable[[int], str | None],
+    find: Callable[[Sequence[str]], Sequence[int]],
 ) -> tuple[Floats, dict[int, str]]:
     """The scores [n] with what names add, and for each record so found the name that led to it.
 
     Args:
         scores: [n], positive where a record may matter.
         text: the passage at a row; None for what is none.
-        find: the rows of the best few records for some terms.
+        find: the rows of the best few documents for some terms, each by the passage that opens it.
     """
     best = float(scores.max(initial=0.0))
     led = scores.copy()
@@ -104,7 +108,7 @@ def follow(
     def records_about(name: str) -> dict[int, float]:
         if name not in seen:
             wanted = terms(name)
-            near = {int(row): about(wanted, found) for row in find(wanted) if (found := text(int(row)))}
+            near = {row: about(wanted, found) for row in find(wanted) if (found := text(row))}
             seen[name] = {row: share for row, share in near.items() if share}
         return seen[name]
 

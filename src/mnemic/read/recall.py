@@ -108,16 +108,19 @@ def _evidence(
     spoken = fuse.with_sessions(fused, mirror.conversation, among)
 
     @cache
-    def passage(row: int) -> str | None:
-        (record,) = store.get([int(mirror.ids[row])])
-        return record.text if record.kind == "text" else None
+    def record(row: int) -> Record:
+        return store.get([int(mirror.ids[row])])[0]
 
-    def find(name: Sequence[str]) -> Ints:
+    def passage(row: int) -> str | None:
+        return record(row).text if record(row).kind == "text" else None
+
+    def openings(name: Sequence[str]) -> list[int]:
         scores = np.where(among, mirror.words(name, space), 0)
         rows = np.flatnonzero(scores)
-        return rows[np.argsort(-scores[rows], kind="stable")[:NEAR_NAME]]
+        near = rows[np.argsort(-scores[rows], kind="stable")[:NEAR_NAME]]
+        return [int(row) for row in near if record(row).start == 0]
 
-    led, names = hops.follow(text, spoken, passage, find)
+    led, names = hops.follow(text, spoken, passage, openings)
     return _Evidence(words, vectors, parts, spoken - fused, led - spoken, led, names)
 
 
