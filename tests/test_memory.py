@@ -190,6 +190,20 @@ def test_what_was_forgotten_after_it_was_recalled_may_be_told_anew(memory: Memor
     assert len(told(memory, "The lighthouse keeper paints in winter.")) == 1
 
 
+def test_the_order_of_passages_is_known_to_the_next_process(tmp_path: Path) -> None:
+    with Memory.open(tmp_path / "m", embedder=None) as memory:
+        memory.remember(
+            "# One\n\nThe heron came back in March.\n\n# Two\n\nNobody saw it leave.", source="tale"
+        )
+    with Memory.open(tmp_path / "m", embedder=None) as memory:
+        assert memory.order("nobody saw it leave", "the heron came back").first == "b"
+
+
+def test_the_timeline_shows_a_turn_but_not_what_stands_because_of_it(memory: Memory) -> None:
+    memory.remember([{"role": "user", "content": WISH, "created_at": "2005-01-01"}])
+    assert [it.kind for it in memory.timeline()] == ["turn"]
+
+
 # ----------------------------------------------------------------- the profile
 
 WISH = "Call me Robin, please."

@@ -209,6 +209,7 @@ class Memory(MemoryFile):
         from mnemic.read.order import order
 
         with self._asking:
+            self.mirror.refresh()
             return order(self.store, self.mirror, a, b, Filter(space=space))
 
     def timeline(self, about: str | None = None, k: int = 50, **where: Unpack[Where]) -> list[Record]:
