@@ -11,13 +11,20 @@ A layer is four choices (Miras, paper 63): structure, attentional bias, retentio
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnemic import recipes
 from mnemic.recurrent.engine.layer import Layer
 from mnemic.recurrent.engine.state import State
+from mnemic.types import MnemicError
 
-__all__ = ["Layer", "State", "build", "names"]
+if TYPE_CHECKING:
+    from mnemic.recurrent.model import RecurrentLM
+
+__all__ = ["SIZES", "Layer", "State", "build", "language_model", "names"]
+
+SIZES = {"1M": (128, 5), "6M": (256, 8), "25M": (512, 8)}
+"""Width and depth of models of about this many parameters, embeddings left out."""
 
 
 def names() -> list[str]:
@@ -38,3 +45,20 @@ def build(name: str, dim: int, **options: Any) -> Layer:
     """
     layer: Layer = recipes.load("recurrent", name).layer(dim, **options)
     return layer
+
+
+def language_model(name: str, vocab: int, size: str = "6M", **options: Any) -> RecurrentLM:
+    """A fresh Hugging Face causal model whose blocks hold the layer `name`.
+
+    Raises:
+        MnemicError: no such layer or size, or transformers is not installed.
+    """
+    if size not in SIZES:
+        raise MnemicError(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
+    try:
+        from mnemic.recurrent.model import RecurrentConfig, RecurrentLM
+    except ModuleNotFoundError as error:
+        raise MnemicError(f"a language model needs {error.name}; install mnemic[hf]") from None
+    dim, depth = SIZES[size]
+    options = {"heads": dim // 32} | options
+    return RecurrentLM(RecurrentConfig(name, vocab, dim, depth, options))
