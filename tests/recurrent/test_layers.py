@@ -184,6 +184,21 @@ def test_no_two_layers_are_the_same_layer() -> None:
         assert not any(torch.allclose(a, b, atol=1e-3) for b in outputs[:i]), LAYERS[i]
 
 
+def test_without_gradients_a_long_text_is_read_in_pieces_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer, x, mask = make("gated-delta-rule"), text(2, 50), torch.rand(2, 50) < 0.7
+    whole, end = layer(x, mask=mask)
+    monkeypatch.setattr("mnemic.recurrent.engine.layer.PIECE", 16)
+    longest = []
+    layer.project.register_forward_hook(lambda module, given, result: longest.append(given[0].shape[1]))
+    with torch.no_grad():
+        y, state = layer(x, mask=mask)
+    assert torch.allclose(y, whole, atol=1e-5)
+    assert same(state, end, 1e-5)
+    assert longest == [16, 16, 16, 2]
+
+
 def test_a_state_of_another_layer_is_refused_with_both_names() -> None:
     _, state = make("delta-rule")(text(1, 3))
     with pytest.raises(ValueError, match="made by 'delta-rule'; 'gated-delta-rule' cannot"):

@@ -106,8 +106,23 @@ def run(data: Path | None, options: Options) -> Outcome:
                 whole, emptied = whole + trained.rows, emptied + trained.emptied
                 sizes[name], learnt[f"{name}/{start}"] = trained.nbytes, trained.learnt
             systems |= {name: whole, f"{name}-emptied": emptied}
-    default = next(iter(systems))
-    return Outcome(systems, default, {"state_bytes": sizes, "learnt": learnt, "preset": vars(preset)})
+    lines: dict[str, list[list[float]]] = {}
+    for name, nbytes in sizes.items():
+        mean = sum(row["accuracy"] for row in systems[name]) / max(len(systems[name]), 1)
+        layer = name if name in EQUAL_BYTES else name.rpartition("-")[0]
+        lines.setdefault(layer, []).append([nbytes, mean])
+    curve = {"x": "state bytes of one sequence", "y": "accuracy", "log_x": True, "lines": lines}
+    default = "gated-delta-rule" if "gated-delta-rule" in systems else next(iter(systems))
+    return Outcome(
+        systems,
+        default,
+        {
+            "curves": {"recall against state bytes": curve},
+            "state_bytes": sizes,
+            "learnt": learnt,
+            "preset": vars(preset),
+        },
+    )
 
 
 @dataclass(frozen=True)

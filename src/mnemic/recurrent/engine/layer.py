@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from mnemic.recurrent.engine.parts import pack, reorder
 from mnemic.recurrent.engine.state import State, Tensors
 
+PIECE = 4096  # tokens read at once without gradients, so that a book needs no more memory than a chapter
+
 
 class Layer(nn.Module, ABC):
     """x [batch, length, dim] -> (y of the same shape, state).
@@ -63,6 +65,14 @@ class Layer(nn.Module, ABC):
             raise ValueError(
                 f"the mask is {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one flag a token"
             )
+        if x.shape[1] > PIECE and not torch.is_grad_enabled():
+            outputs = []
+            for start in range(0, x.shape[1], PIECE):
+                piece = slice(start, start + PIECE)
+                y, state = self(x[:, piece], state, None if mask is None else mask[:, piece])
+                outputs.append(y)
+            assert state is not None
+            return torch.cat(outputs, 1), state
         tensors = self.initial(x.shape[0]) if state is None else self._accept(state, x.shape[0])
         if x.shape[0] == 0 or x.shape[1] == 0:
             return torch.zeros_like(x), State(self.name, tensors)
