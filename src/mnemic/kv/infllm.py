@@ -47,7 +47,7 @@ class InfLLM(Policy):
 
     watch = True  # marks are the attention received
 
-    def strategy(self) -> tuple[Represent, Match]:
+    def strategy(self) -> tuple[Represent | None, Match]:
         """What stands for a block, and how a query is matched with it."""
         return mean_of_marked(self.representatives), match_mean
 

@@ -27,5 +27,5 @@ class Quest(InfLLM):
 
     watch = False
 
-    def strategy(self) -> tuple[Represent, Match]:
+    def strategy(self) -> tuple[Represent | None, Match]:
         return bounds, match_bounds

@@ -12,16 +12,9 @@ import torch
 from torch import Tensor
 
 
-def every_key(keys: Tensor, marks: Tensor | None) -> Tensor:
-    """Nothing is summarised: [b, g, m, d]."""
-    return keys
-
-
 def match_every_key(query: Tensor, stand: Tensor) -> Tensor:
-    """The largest q·k in each block, exactly: query [b, g, x, d], stand [n, b, g, m, d]; [b, g, x, n]."""
-    n, b, g, m, d = stand.shape
-    keys = stand.permute(1, 2, 0, 3, 4).reshape(b, g, n * m, d)
-    return (query @ keys.transpose(-1, -2)).view(b, g, -1, n, m).amax(-1)
+    """The largest q·k in each block, exactly: query [b, g, x, d], keys [n, b, g, m, d]; [b, g, x, n]."""
+    return (stand @ query.transpose(-1, -2)).amax(3).permute(1, 2, 3, 0)
 
 
 def bounds(keys: Tensor, marks: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mnemic.kv.mapped import Mapped
-from mnemic.kv.slots import PAD, Slots, fold
+from mnemic.kv.slots import PAD, Slots, best, fold
 
 Represent = Callable[[Tensor, Tensor | None], Tensor]
 Match = Callable[[Tensor, Tensor], Tensor]
@@ -30,13 +30,13 @@ class Tiered:
     Args:
         near: sinks and window; its capacity is a whole number of blocks, so that whole blocks leave.
         chosen: blocks each query recalls per key-value head.
-        represent: from a leaving block's keys and marks to what stands for it.
+        represent: from a leaving block's keys and marks to what stands for it; None: the keys themselves.
         match: from queries [b, g, x, d] and all that stands for blocks [n, b, g, ...] to scores [b, g, x, n].
         folder: where the far tier is kept; the system's temporary folder if None.
     """
 
     def __init__(
-        self, near: Slots, *, chosen: int, represent: Represent, match: Match, folder: str | Path | None
+        self, near: Slots, *, chosen: int, represent: Represent | None, match: Match, folder: str | Path | None
     ) -> None:
         self.near = near
         self.chosen = chosen
@@ -46,7 +46,8 @@ class Tiered:
         self.block = near.block
         self.rotary = near.rotary
         self.reading = False
-        self.far = {name: Mapped(folder) for name in ("keys", "values", "columns", "stand")}
+        names = ("keys", "values", "columns") + (() if represent is None else ("stand",))
+        self.far = {name: Mapped(folder) for name in names}
         self.order: Tensor | None = None  # which row of the far tier each row is; None: the same
         near.leaving = self._offload
 
@@ -86,12 +87,15 @@ class Tiered:
 
     def choose(self, far: Tensor, queries: int) -> Tensor:
         """The blocks for each query [b, g, q, chosen]: the best for any query head that shares the keys."""
-        stand, last = self.far["stand"].rows, self.far["columns"].rows[:, :, 0, -1]  # [n, b]
+        stand = self.far["keys" if self.represent is None else "stand"].rows
+        last = self.far["columns"].rows[:, :, 0, -1]  # [n, b]
         if self.order is not None:
             stand, last = stand[:, self.order], last[:, self.order]
         scores = torch.unflatten(self.match(far, stand), 2, (-1, queries)).amax(2)
         scores = scores.masked_fill((last.T == PAD)[:, None, None], -torch.inf)  # padding ends before text
-        return scores.topk(min(self.chosen, scores.shape[-1]), -1).indices
+        # keys without positions tie wherever a token is repeated: rounded, and the newer first, so that neither
+        # the order of a sum (it varies with how many queries come together) nor that of a sort decides
+        return best(scores.to(torch.bfloat16), self.chosen)
 
     def _gather(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values [b, g, q, chosen·m, d] of blocks [b, g, q, chosen], and which of them are real."""
@@ -113,14 +117,16 @@ class Tiered:
         keys = near.keys.gather(2, rows[..., None].expand(-1, -1, -1, near.keys.shape[3]))
         keys = near.rotary.place(keys, torch.zeros(1, 1, 1, device=keys.device))
         columns = near.columns.gather(2, index)
-        stands = torch.where((columns > PAD)[..., None], keys, keys[:, :, -1:])
         marks = None if near.marks is None else near.marks.gather(2, rows)
         block = {
             "keys": keys,
             "values": near.values.gather(2, rows[..., None].expand(-1, -1, -1, near.values.shape[3])),
             "columns": columns,
-            "stand": self.represent(stands, marks),
         }
+        if self.represent is not None:
+            block["stand"] = self.represent(
+                torch.where((columns > PAD)[..., None], keys, keys[:, :, -1:]), marks
+            )
         for name, tensor in block.items():
             self.far[name].append(tensor)
 

@@ -1,0 +1,75 @@
+"""Needles in a text far beyond a model's window, asked of a cache with a budget."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnemic.bench.runner import Options, Outcome, Row
+from mnemic.types import MnemicError
+from mnemic.worlds import tokens
+
+NAME = "kv"
+FOLDER = None
+PROTOCOL = """One generated text tells 200 facts of identical form, at random places among filler words; 100
+of them are asked, one by one, after the text was read once and without the question being known. The model is
+the written-down lookup model (mnemic.models.lookup: exact within 512 tokens, lost far beyond), so a miss is the
+cache's. A case is a fact; accuracy: the greedy next token is its value. Every method gets the same bytes (of
+the tier at hand, where it has two), by default those of four windows of the full cache; "full" has no limit.
+Options: length=4096, methods=streaming,h2o, budget=4MiB."""
+
+WINDOWS = 4
+FACTS, ASKED = 200, 100
+SMALL = {  # hyper-parameters for windows of 512 tokens, where a paper's own are for thousands
+    "infllm": {"block": 32, "sinks": 16, "chosen": 16},
+    "quest": {"sinks": 16, "chosen": 32},
+    "retrieval-attention": {"sinks": 16, "chosen": 8},
+}
+METHODS = "full,streaming,h2o,tova,snapkv,kivi,infllm,quest,retrieval-attention"
+
+
+def run(data: Path | None, options: Options) -> Outcome:
+    import torch
+
+    from mnemic import kv
+    from mnemic.models.lookup import WINDOW, lookup
+
+    length = int(options.extra.get("length", 4096))
+    methods = options.extra.get("methods", METHODS).split(",")
+    if length % WINDOW:
+        raise MnemicError(
+            f"length {length} is no multiple of {WINDOW}; blocks must be over when the asking begins"
+        )
+    model = lookup(options.seed)
+    rng = np.random.default_rng([options.seed, length])
+    told = tokens.facts(rng, FACTS)
+    text = torch.from_numpy(tokens.tell(rng, told, length))
+    rows = options.chosen(list(rng.permutation(FACTS)[:ASKED]), lambda row: f"{options.seed}.{row}")
+    layer = model.model.layers[0].self_attn
+    pair = 2 * 4 * model.config.num_key_value_heads * layer.head_dim * model.config.num_hidden_layers
+    budget = options.extra.get("budget", str(WINDOWS * WINDOW * pair))
+    systems: dict[str, list[Row]] = {}
+    sizes: dict[str, Any] = {}
+    for method in methods:
+        given = None if method == "full" else budget
+        cache = kv.attach(model, kv.policy(method, **SMALL.get(method, {})), budget=given)
+        began = time.monotonic()
+        kv.read(model, cache, text, progress=False)
+        read = time.monotonic() - began
+        systems[method] = []
+        for row in options.progress(rows, method):
+            question, answer = tokens.ask_value(told, int(row))
+            with torch.inference_mode():
+                logits = model(torch.tensor([question]), past_key_values=cache).logits[0, -1]
+            cache.crop(-len(question))
+            right = float(int(logits.argmax()) == answer[0])
+            systems[method].append({"id": f"{options.seed}.{row}", "accuracy": right})
+        sizes[method] = {
+            "nbytes": cache.nbytes, "nbytes_offloaded": cache.nbytes_offloaded,
+            "tokens_per_second": round(length / read),
+        }  # fmt: skip
+    extra = {"length": length, "budget": budget, "full_nbytes": length * pair, "sizes": sizes}
+    return Outcome(systems=systems, default=methods[0], extra=extra)
