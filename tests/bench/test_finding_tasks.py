@@ -38,7 +38,7 @@ class Bag:
 @pytest.fixture
 def options() -> Options:
     options = Options(quiet=True)
-    options.__dict__["embedder"] = Bag()  # what the cached property would open
+    options.__dict__["plain_embedder"] = Bag()  # what the cached property would open
     return options
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 Metrics = Mapping[str, Mapping[str, float]]
 
+PAIRED = 6  # metrics whose paired comparisons a page shows
+
 
 def page(path: Path) -> Path:
     """Write NAME.md and its plots beside the result NAME.json; returns the page's path."""
@@ -38,8 +40,14 @@ def page(path: Path) -> Path:
 
 
 def table(systems: Mapping[str, Metrics]) -> str:
-    """A Markdown table: a row a system, a column a metric."""
+    """A Markdown table of systems and metrics, the longer of the two downwards."""
     metrics = list(dict.fromkeys(metric for each in systems.values() for metric in each))
+    if len(metrics) > len(systems):
+        lines = ["| metric | " + " | ".join(systems) + " |", "|---" * (len(systems) + 1) + "|"]
+        for metric in metrics:
+            cells = (cell(values.get(metric)) for values in systems.values())
+            lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
     lines = ["| system | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     for system, values in systems.items():
         lines.append(f"| {system} | " + " | ".join(cell(values.get(metric)) for metric in metrics) + " |")
@@ -62,12 +70,13 @@ def paired_table(result: Mapping[str, Any]) -> list[str]:
     if not result["paired"]:
         return []
     lines = [
-        f"Paired with {result['default']} (its mean minus the other's, 95% interval, sign-flip p after Holm):",
+        f"Paired with {result['default']} (its mean minus the other's, 95% interval, sign-flip p after Holm; "
+        "further metrics in the JSON):",
         "",
         "| metric | against | difference | p |",
         "|---|---|---|---|",
     ]
-    for metric, others in result["paired"].items():
+    for metric, others in list(result["paired"].items())[:PAIRED]:
         for system, each in others.items():
             lines.append(
                 f"| {metric} | {system} | {each['difference']:+.3f} [{each['low']:+.3f}, {each['high']:+.3f}] "

@@ -61,14 +61,21 @@ class Options:
         return [case for case in cases if self.wants(str(key(case)))][: self.limit]
 
     @cached_property
-    def embedder(self) -> Embedder:
-        """The default embedder, its vectors kept between runs."""
+    def plain_embedder(self) -> Embedder:
+        """The default model with one key a text, its vectors kept between runs."""
         from mnemic.models import open_embedder
         from mnemic.models.cached import CachedEmbedder
 
         embedder = open_embedder("default")
         assert embedder is not None
         return CachedEmbedder(embedder, self.cache) if self.cache else embedder
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What a memory uses by default: the model with second keys."""
+        from mnemic.read.keys import SecondKey
+
+        return SecondKey(self.plain_embedder)
 
     def progress(self, cases: Iterable[T], label: str) -> Iterable[T]:
         from tqdm import tqdm

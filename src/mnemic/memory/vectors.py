@@ -91,7 +91,8 @@ class Vectors:
 
 def _opened(name: str | Path) -> Embedder:
     from mnemic.models import open_embedder
+    from mnemic.read.keys import SecondKey
 
     embedder = open_embedder(name)
     assert embedder is not None  # only None opens None
-    return embedder
+    return SecondKey(embedder)

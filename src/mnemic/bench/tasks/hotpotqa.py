@@ -55,17 +55,23 @@ def run(data: Path, options: Options) -> Outcome:
             for at, (title, text) in enumerate(corpus.items())
         ]
         titles = list(corpus)
-        with held(records, options.embedder) as (store, mirror):
+        with (
+            held(records, options.embedder) as (store, mirror),
+            held(records, options.plain_embedder) as (_, plain),
+        ):
             title_of = [titles[record.order] for record in store.get(mirror.ids.tolist())]
             row_of = {int(id): row for row, id in enumerate(mirror.ids)}
             among = np.ones(len(titles), np.bool_)
             for case in options.progress(options.chosen(cases, lambda case: case.id), NAME + label):
+                asked = options.embedder.encode([case.question])[0]
                 found = recall(store, mirror, options.embedder, case.question, k=max(CUTS))
                 words = mirror.words(query_terms(case.question), DEFAULT_SPACE)
-                vectors, _ = mirror.vectors(options.embedder.encode([case.question])[0])
+                vectors, _ = plain.vectors(asked)
                 by_system: dict[str, Sequence[int]] = {
                     "mnemic": [row_of[hit.record.id] for hit in found],
-                    "mnemic, one look-up": best_first(fuse.fuse(words, vectors, among)).tolist(),
+                    "mnemic, one look-up": best_first(
+                        fuse.fuse(words, mirror.vectors(asked)[0], among)
+                    ).tolist(),
                     "FTS5 words": best_first(words).tolist(),
                     "MiniLM": best_first(vectors).tolist(),
                     "equal rank fusion": best_first(equal_rank_fusion(words, vectors)).tolist(),

@@ -16,7 +16,6 @@ import numpy as np
 from mnemic.bench.held import best_first, equal_rank_fusion, held
 from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.index.words import query_terms
-from mnemic.read.keys import SecondKey
 from mnemic.read.recall import recall
 from mnemic.types import DEFAULT_SPACE, Embedder, MnemicError, Record, When, seconds
 
@@ -27,8 +26,8 @@ bare question, asked on its date. A session stands at the rank of its best turn.
 among the first k; recall_all@k: all of them; ndcg@k as the official code computes it (the second rank is not
 discounted). turn_*: the same over turns, gold where has_answer. Questions without an answer (ids with _abs) are
 run but not averaged, as in the official code. "user turns" is the official protocol: only what the user said is
-remembered, and a session in which no user turn holds evidence is no gold. "second key": short turns
-have, beside their own vector, that of the sentence least like the whole. Whitespace BM25 is the paper's:
+remembered, and a session in which no user turn holds evidence is no gold. "one key": a turn has its own vector
+only, not also that of the sentence least like it. Whitespace BM25 is the paper's:
 Okapi (k1 1.5, b 0.75), a document is the user's side of a session."""
 
 CUTS = (5, 10)
@@ -90,8 +89,12 @@ def run(data: Path, options: Options) -> Outcome:
     systems: dict[str, list[Row]] = {}
     for case in options.progress(options.chosen(cases(data), lambda case: case.id), NAME):
         for label, protocol in (("", case), (", user turns", case.by_user())):
-            orders = rankings(protocol, options.embedder)
-            orders["mnemic, second key"] = rankings(protocol, SecondKey(options.embedder))["mnemic"]
+            plain = rankings(protocol, options.plain_embedder)
+            orders = {
+                "mnemic": rankings(protocol, options.embedder)["mnemic"],
+                "mnemic, one key": plain["mnemic"],
+            }
+            orders |= {system: order for system, order in plain.items() if system != "mnemic"}
             for system, order in orders.items():
                 scores = None if case.id.endswith("_abs") else metrics(protocol, order)
                 row = {"id": case.id, **(scores or {})}
