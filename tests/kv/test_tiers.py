@@ -152,3 +152,14 @@ def test_mapped_rows_come_back_as_they_were_and_a_full_disk_is_an_error(
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(MnemicError, match="No space left"):
         Mapped(tmp_path).append(rows[0])
+
+
+def test_no_distance_is_larger_than_the_limit() -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    cache = kv.attach(model, "lm-infinite", limit=25)
+    found = logits(model, cache, x[:, :70], x[:, 70:101], *x[:, 101:].split(1, 1))
+    kv.detach(model)
+    with instead(model, capped_attention(25)):
+        expected = logits(model, None, x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
