@@ -101,6 +101,9 @@ def test_muon_makes_singular_values_alike_and_keeps_directions_and_norm(shape: t
 def test_a_step_on_the_sphere_keeps_the_length_of_every_outputs_weights() -> None:
     weights, momentum = torch.randn(2, 1, 2, 5, 4)
     (moved,), _ = border.orthogonal_step_on_sphere([weights], [momentum])
+    stepped = weights + border.orthogonalised(momentum)
+    assert torch.allclose(border.orthogonal_step([weights], [momentum])[0][0], stepped)
+    assert torch.allclose(F.normalize(moved, dim=-2), F.normalize(stepped, dim=-2))
     assert torch.allclose(moved.norm(dim=-2), weights.norm(dim=-2))
     assert not torch.allclose(moved, weights)
 

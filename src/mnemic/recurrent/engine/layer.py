@@ -37,7 +37,10 @@ class Layer(nn.Module, ABC):
 
     @abstractmethod
     def run(self, x: Tensor, tensors: Tensors, lengths: Tensor | None) -> tuple[Tensor, Tensors]:
-        """Read x [batch, length >= 1, dim]; in row b only the first lengths[b] tokens are real (None: all)."""
+        """Read x [batch, length >= 1, dim]; in row b only the first lengths[b] tokens are real (None: all).
+
+        The others are zeros, must change nothing and must be answered with zeros.
+        """
 
     def forward(
         self, x: Tensor, state: State | None = None, mask: Tensor | None = None
@@ -83,7 +86,7 @@ class Layer(nn.Module, ABC):
             real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
             packed = reorder(x, order).masked_fill(~real.unsqueeze(-1), 0)
             y, tensors = self.run(packed, tensors, lengths)
-            y = reorder(y.masked_fill(~real.unsqueeze(-1), 0), order.argsort(1))
+            y = reorder(y, order.argsort(1))
         return y, State(self.name, tensors)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:

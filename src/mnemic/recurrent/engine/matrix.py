@@ -66,7 +66,7 @@ class Matrix(Associative):
             v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
         real = real_tokens(x, lengths)
         if real is not None:
-            k, v = k * real, v * real
+            v = v * real
             rate = None if rate is None else rate * real.squeeze(-1)
             if log_decay is not None:
                 log_decay = log_decay * (real if log_decay.dim() == k.dim() else real.squeeze(-1))
