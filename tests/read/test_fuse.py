@@ -97,3 +97,13 @@ def test_nothing_to_find_is_no_error() -> None:
     words = np.ones(3, np.float32)
     assert not fuse.fuse(words, words, nothing).any()
     np.testing.assert_array_equal(fuse.with_sessions(words, np.full(3, -1), nothing), words)
+
+
+def test_where_words_cover_the_question_meaning_counts_less() -> None:
+    words, cosines = np.array([4, 2, 0, 0, 0], np.float32), np.array([0.3, 0.5, 0.2, 0.2, 0.2], np.float32)
+    among = np.ones(5, bool)
+    loose, covered = (fuse.fuse(words, cosines, among, share) for share in (0.0, 1.0))
+    assert loose.argmax() == 1
+    assert covered.argmax() == 0
+    bare = fuse.fuse(words, None, among)
+    np.testing.assert_allclose(covered - bare, (loose - bare) * (1 - fuse.COVERED), rtol=1e-4)

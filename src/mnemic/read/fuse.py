@@ -5,8 +5,10 @@ question. Over the n records that may be found,
 
     words     w_i = bm25_i / spread(bm25)              a rare word that matches stands far out of its background
     vectors   v_i = (cos_i - mean(cos)) / spread(cos)  a flat field of cosines stays near 0, whatever its level
-    evidence  e_i = w_i + DENSE v_i
+    evidence  e_i = w_i + DENSE (1 - COVERED c) v_i
 
+where c is the share of the question's terms that stand in the best record by words: words that cover the
+question are the better witness, and where they do not, meaning is.
 `mean` and `spread` (standard deviation) count `PRIOR` imagined records beside the n, with the mean 0 and the
 usual spread of their channel, so that a memory of one record has a background too.
 
@@ -23,26 +25,27 @@ from numpy.typing import NDArray
 
 from mnemic.types import Floats, Mask
 
-DENSE = 1.25
-SESSION = 0.35
+DENSE, COVERED = 1.75, 0.7
+SESSION = 0.25
 PRIOR = 4
 WORDS_SPREAD, VECTORS_SPREAD = 1.0, 0.1
 
 
-def fuse(words: Floats, vectors: Floats | None, among: Mask) -> Floats:
+def fuse(words: Floats, vectors: Floats | None, among: Mask, covered: float = 0.0) -> Floats:
     """The evidence of both channels, [n]; 0 outside `among`.
 
     Args:
         words: [n] BM25, 0 where no word matches.
         vectors: [n] cosines, -1 where a record has no vector; None without vectors.
         among: [n] the records that may be found; only they are the background.
+        covered: c, 0 to 1.
     """
     evidence: Floats = np.zeros(len(words), np.float32)
     evidence[among] = words[among] / _background(words[among], WORDS_SPREAD)[1]
     if vectors is not None:
         known = among & (vectors > -1)
         mean, spread = _background(vectors[known], VECTORS_SPREAD)
-        evidence[known] += np.float32(DENSE) * (vectors[known] - mean) / spread
+        evidence[known] += np.float32(DENSE * (1 - COVERED * covered)) * (vectors[known] - mean) / spread
     return evidence
 
 

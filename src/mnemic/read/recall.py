@@ -102,14 +102,17 @@ class _Evidence:
 def _evidence(
     store: Store, mirror: Mirror, embedder: Embedder | None, text: str, space: str, among: Mask
 ) -> _Evidence:
-    words = np.where(among, mirror.words(query_terms(text), space), np.float32(0))
-    vectors, parts = mirror.vectors(embedder.encode([text])[0]) if embedder else (None, None)
-    fused = fuse.fuse(words, vectors, among)
-    spoken = fuse.with_sessions(fused, mirror.conversation, among)
-
     @cache
     def record(row: int) -> Record:
         return store.get([int(mirror.ids[row])])[0]
+
+    wanted = query_terms(text)
+    words = np.where(among, mirror.words(wanted, space), np.float32(0))
+    vectors, parts = mirror.vectors(embedder.encode([text])[0]) if embedder else (None, None)
+    fused = fuse.fuse(
+        words, vectors, among, _covered(wanted, record(int(words.argmax()))) if words.any() else 0.0
+    )
+    spoken = fuse.with_sessions(fused, mirror.conversation, among)
 
     def passage(row: int) -> str | None:
         return record(row).text if record(row).kind == "text" else None
@@ -122,6 +125,12 @@ def _evidence(
 
     led, names = hops.follow(text, spoken, passage, openings)
     return _Evidence(words, vectors, parts, spoken - fused, led - spoken, led, names)
+
+
+def _covered(wanted: Sequence[str], record: Record) -> float:
+    """The share of the distinct terms `wanted` that stand in a record or its author's name."""
+    said = set(terms(f"{record.author}: {record.text}"))
+    return len(said.intersection(wanted)) / len(set(wanted))
 
 
 # --------------------------------------------------------------------------- time
