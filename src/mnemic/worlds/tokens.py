@@ -177,18 +177,6 @@ def copy(rng: np.random.Generator, length: int) -> Page:
     return Page(ids, answer)
 
 
-def snippets(rng: np.random.Generator, length: int, after: int = 2) -> Page:
-    """A string of distinct tokens, then pieces of it: one token from anywhere, and the `after` that follow it.
-
-    Where a piece stood decides nothing, so this can only be learned by looking up what followed the token.
-    """
-    count = min(length // 2, VOCABULARY - KEYS)
-    string = KEYS + rng.permutation(VOCABULARY - KEYS)[:count]
-    starts = rng.integers(0, count - after, (length - 1 - count) // (2 + after))
-    questions = [([AGAIN, int(string[i])], [int(t) for t in string[i + 1 : i + 1 + after]]) for i in starts]
-    return page(np.concatenate([[START], string]), questions)
-
-
 TASKS: dict[str, Callable[[np.random.Generator, int], Page]] = {
     "needle": needle,
     "recall": recall,
@@ -196,44 +184,3 @@ TASKS: dict[str, Callable[[np.random.Generator, int], Page]] = {
     "order": order,
     "copy": copy,
 }
-
-
-def study(rng: np.random.Generator, length: int) -> Page:
-    """A page to learn from: a string to copy or cite, or facts and every kind of question, asked densely."""
-    kind = rng.random()
-    if kind < 0.4:
-        return (copy if kind < 0.1 else snippets)(rng, int(rng.integers(length // 2, length + 1)))
-    room = length // 2 if rng.random() < 0.7 else length // 5  # tokens for questions
-    most = min((length - room - 1) // 2, NAMES - 1)
-    count = int(np.exp(rng.uniform(np.log(4), np.log(most))))
-    hops = int(rng.integers(2, min(5, count + 1)))
-    linked = facts(rng, count, hops)
-    told = rng.permutation(linked)
-    row_of = {int(key): row for row, key in enumerate(told[:, 0])}
-    questions: list[tuple[list[int], list[int]]] = []
-    used = 0
-    while True:
-        kind = rng.random()
-        if kind < 0.6:
-            new = ask_value(told, int(rng.integers(count)))
-        elif kind < 0.8:
-            row, other = rng.choice(count, 2, replace=False)
-            new = ask_first(told, int(row), int(other))
-        else:
-            start = int(rng.integers(hops))
-            new = ask_thread(told, row_of[int(linked[start, 0])], hops - start)
-        used += len(new[0]) + len(new[1])
-        if used > room:
-            return page(tell(rng, told, length - room), questions)
-        questions.append(new)
-
-
-def batch(pages: list[Page]) -> tuple[Ints, Mask]:
-    """Pages of any lengths as one `ids` [n, longest], `answer` [n, longest], padded at the end."""
-    width = max(len(p.ids) for p in pages)
-    ids = np.full((len(pages), width), PAD, np.int64)
-    answer = np.zeros((len(pages), width), np.bool_)
-    for row, p in enumerate(pages):
-        ids[row, : len(p.ids)] = p.ids
-        answer[row, : len(p.answer)] = p.answer
-    return ids, answer
