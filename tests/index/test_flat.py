@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemic.index.flat import FlatIndex, search
+from mnemic.index.flat import FlatIndex, highest, search
 
 KINDS = ["numpy", "torch"]
 
@@ -104,3 +104,11 @@ assert index.search(np.eye(3, dtype=np.float32), 1)[1].ravel().tolist() == [1, 2
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_highest_are_those_of_a_full_sort_equal_ones_in_order() -> None:
+    random = np.random.default_rng(3)
+    for n, k in ((0, 3), (5, 9), (200, 7), (200, 1)):
+        scores = random.integers(-3, 6, n).astype(np.float32)
+        expected = sorted((row for row in range(n) if scores[row] > 0), key=lambda row: (-scores[row], row))[:k]
+        assert highest(scores, k).tolist() == expected

@@ -29,6 +29,14 @@ def top(scores: Array, k: int) -> tuple[Array, Array]:
     return np.take_along_axis(values, order, -1), np.take_along_axis(found, order, -1)
 
 
+def highest(scores: Array, k: int) -> Ints:
+    """The positions of the `k` highest positive numbers of [n], highest first, equal ones in order."""
+    rows = np.flatnonzero(scores > 0)
+    if k < len(rows):
+        rows = rows[scores[rows] >= np.partition(scores[rows], len(rows) - k)[len(rows) - k]]
+    return rows[np.argsort(-scores[rows], kind="stable")][:k]
+
+
 def search(keys: Array, queries: Array, k: int, where: Array | None = None) -> tuple[Array, Array]:
     """The `k` keys with the largest inner product, per query, largest first.
 

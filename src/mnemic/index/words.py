@@ -58,7 +58,7 @@ whose why will with would you your yours d ll m re s t ve
 _STOP = frozenset(_FUNCTION_WORDS.split())
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 13)
 def _stem(word: str) -> str:
     return str(_stemmer().stemWord(word)) if len(word) > 2 else word
 

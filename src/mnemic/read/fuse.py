@@ -68,10 +68,12 @@ def with_sessions(evidence: Floats, sessions: NDArray[np.signedinteger], among: 
     rows = np.flatnonzero(among & (sessions >= 0) & (evidence > 0))
     if not len(rows):
         return scores
-    best = rows[np.lexsort((-evidence[rows], sessions[rows]))]  # by session, best turn first
-    starts = np.flatnonzero(np.diff(sessions[best], prepend=-1))
+    bits = evidence[rows].astype(np.float32, copy=False).view(np.int32)  # ordered as the positive numbers are
+    keys = np.sort(sessions[rows].astype(np.int64) << 32 | bits)[::-1]  # by session, best turn first
+    of, best = keys >> 32, keys.astype(np.int32).view(np.float32)
+    starts = np.flatnonzero(np.diff(of, prepend=-1))
     rank = np.arange(len(best)) - np.repeat(starts, np.diff(starts, append=len(best)))
-    share = np.bincount(sessions[best], evidence[best] * 0.5**rank, minlength=int(sessions.max()) + 1)
+    share = np.bincount(of, best * 0.5**rank, minlength=int(sessions.max()) + 1)
     members = among & (sessions >= 0)
     scores[members] += np.float32(SESSION) * share[sessions[members]].astype(np.float32)
     return scores

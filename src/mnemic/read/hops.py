@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from mnemic.index.flat import highest
 from mnemic.index.words import terms
 from mnemic.types import Floats
 
@@ -119,7 +120,7 @@ def follow(
 
     add(_largest((1.0, name, records_about(name)) for name in names(question)), NAMED)
     asked = set(terms(question))
-    leads = [int(row) for row in np.argsort(-led, kind="stable")[:LEADS] if led[row] > 0]
+    leads = highest(led, LEADS).tolist()
     top = float(led[leads[0]])
     named = [
         (

@@ -18,6 +18,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemic.index.flat import highest
 from mnemic.index.words import query_terms, terms
 from mnemic.read import fuse, hops
 from mnemic.read.arrange import within
@@ -73,8 +74,7 @@ def recall(
     dated = _anchored(store, mirror, embedder, asked, where.space, among)
     evidence = _evidence(store, mirror, embedder, query, where.space, among)
     scores = _in_time(mirror, evidence.scores, dated, now)
-    rows = np.flatnonzero(scores > 0)
-    rows = rows[np.lexsort((mirror.ids[rows], -scores[rows]))][:k]
+    rows = highest(scores, k)
     falling = strictly_falling(scores[rows])
     hits = _hits(store, mirror, evidence, query, rows, falling)
     hits += _beside(store, mirror, among, rows, hits, beside)
@@ -118,10 +118,8 @@ def _evidence(
         return record(row).text if record(row).kind == "text" else None
 
     def openings(name: Sequence[str]) -> list[int]:
-        scores = np.where(among, mirror.words(name, space), 0)
-        rows = np.flatnonzero(scores)
-        near = rows[np.argsort(-scores[rows], kind="stable")[:NEAR_NAME]]
-        return [int(row) for row in near if record(row).start == 0]
+        near = highest(np.where(among, mirror.words(name, space), 0), NEAR_NAME)
+        return [row for row in near.tolist() if record(row).start == 0]
 
     led, names = hops.follow(text, spoken, passage, openings)
     return _Evidence(words, vectors, parts, spoken - fused, led - spoken, led, names)

@@ -9,6 +9,8 @@ How common a word is, and how long a record, is counted within each space, so no
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -22,7 +24,7 @@ from mnemic.store.store import Store
 from mnemic.store.words import indexed
 from mnemic.types import Filter, Floats, Ints, Mask, MnemicError
 
-PAGE = 5000  # records fetched at a time
+PAGE = 1000  # records fetched at a time
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
 KEPT = 2000  # records of a space from which the file keeps its word index
 EXACT = 50  # records whose similarity is computed from the vectors in the file
@@ -58,6 +60,7 @@ class Mirror:
         self._codes: dict[str | None, int] = {}
         self._groups: dict[tuple[int, int, int], int] = {}
         self._words: dict[int, WordIndex] = {}
+        self._word_rows: dict[int, NDArray[np.int32]] = {}  # row here of each row there, -1 where removed
         self._asked: dict[int, int] = {}
         self._kept: dict[int, int] = {}  # documents in the word index as the file last kept it
         self._vectors: FlatIndex | None = None
@@ -164,9 +167,8 @@ class Mirror:
                 return scores
             self._words[code] = WordIndex()
             self._match_words(code)
-        index = self._words[code]
-        rows = self.rows(index.ids)
-        scores[rows[rows >= 0]] = index.scores(terms)[rows >= 0]
+        at = self._word_rows[code]
+        scores[at[at >= 0]] = self._words[code].scores(terms)[at >= 0]
         return scores
 
     def _load_words(self, code: int) -> bool:
@@ -184,11 +186,12 @@ class Mirror:
         index, ids = self._words[code], self.ids[self.space == code]
         index.remove(index.ids[~np.isin(index.ids, ids)])
         self._add_words(index, ids[~np.isin(ids, index.ids)])
-        if len(index) < KEPT or 4 * (len(index) - self._kept.get(code, 0)) <= len(index):
-            return
-        with suppress(MnemicError):  # a file that cannot be written answers all the same
-            if self._store.keep(f"words:{self.names[code]}", index.to_bytes(), self._seq):
-                self._kept[code] = len(index)
+        if len(index) >= KEPT and 4 * (len(index) - self._kept.get(code, 0)) > len(index):
+            with suppress(MnemicError):  # a file that cannot be written answers all the same
+                if self._store.keep(f"words:{self.names[code]}", index.to_bytes(), self._seq):
+                    self._kept[code] = len(index)
+            _give_back()
+        self._word_rows[code] = self.rows(index.ids).astype(np.int32)
 
     def _add_words(self, index: WordIndex, ids: Ints) -> None:
         for some in _pages(ids):
@@ -254,7 +257,15 @@ class Mirror:
         columns = sum(int(getattr(self, name).nbytes) for name in self._columns())
         joined = self.previous.nbytes + self.next.nbytes + self._vector_rows.nbytes + self._vector_parts.nbytes
         vectors = 0 if self._vectors is None else self._vectors.nbytes
-        return columns + joined + vectors + sum(index.nbytes for index in self._words.values())
+        words = sum(index.nbytes + 4 * len(self._word_rows[code]) for code, index in self._words.items())
+        return columns + joined + vectors + words
+
+
+def _give_back() -> None:
+    """Return freed memory to the system; glibc keeps it otherwise, more of it than an index takes."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _pages(ids: Ints) -> Iterator[Ints]:

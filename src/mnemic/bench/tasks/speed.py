@@ -1,30 +1,29 @@
-"""How long remembering and recalling take, and how many bytes of memory a record costs."""
+"""How long remembering and recalling take in a memory of some size."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from mnemic import Memory
 from mnemic.bench.runner import Options, Outcome, Row
-from mnemic.models import open_embedder
 from mnemic.read.recall import recall
 from mnemic.store import Store
-from mnemic.store.mirror import Mirror
-from mnemic.types import Embedder, Floats, MnemicError, Part, Record
+from mnemic.types import Floats, Part, Record
 
 NAME = "speed"
 FOLDER = None
-PROTOCOL = """Generated turns of 75 words (of 30,000, as frequent as rank^-1.05) with random unit vectors.
-A memory of `records` turns is filled; then single turns are remembered without and with their embedding, each
-one committed in full durability, and questions of 8 words of a random turn are recalled. All times in
-milliseconds of wall clock, one case a call, after two calls to warm up; the medians are in `extra`.
-commit_ms: one small value written with the same durability. bytes_per_record: resident memory after a mirror of
-the file has answered, less that of before it was made, per record. Options: records (10000)."""
+PROTOCOL = """Generated turns of 75 words (of 30,000, as frequent as rank^-1.05) with random unit vectors, put
+there by the store. To a memory of `records` such turns single ones are remembered without and with their
+embedding, each durable on return, and questions of 8 words of a random turn are recalled, their vectors given.
+All times in milliseconds of wall clock, one case a call, after two calls to warm up; p50 and p99 are in
+`extra`. commit_ms: one small value written to the same file with the same durability, which is part of every
+remember_ms and twice of every remember_embedded_ms. Options: records (10000)."""
 
 WORDS, VOCABULARY, DIM = 75, 30_000, 384
 
@@ -35,7 +34,7 @@ class Turns:
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
         share = np.arange(1, VOCABULARY + 1) ** -1.05
-        self._share = share / share.sum()
+        self._reach = np.cumsum(share / share.sum())
         syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
         self._words = [
             syllables[n % 70] + syllables[n // 70 % 70] + (syllables[n // 4900] if n >= 4900 else "")
@@ -43,48 +42,55 @@ class Turns:
         ]
 
     def text(self) -> str:
-        return " ".join(self._words[n] for n in self._random.choice(VOCABULARY, WORDS, p=self._share))
+        drawn = np.searchsorted(self._reach, self._random.random(WORDS)).clip(max=VOCABULARY - 1)
+        return " ".join([self._words[n] for n in drawn])
 
     def vector(self) -> Floats:
         vector = self._random.standard_normal(DIM).astype(np.float32)
         vector /= np.linalg.norm(vector)
         return vector
 
+    def fill(self, store: Store, records: int, progress: Callable[[Iterable[int], str], Iterable[int]]) -> None:
+        """Put so many turns there, in sessions of 20, each with a random vector."""
+        for at in progress(range(0, records, 1000), "filling"):
+            texts = [self.text() for _ in range(min(1000, records - at))]
+            store.put(
+                [Record(text=t, session=f"s{(at + n) // 20}", order=n % 20) for n, t in enumerate(texts)],
+                [[Part(0, len(text), self.vector())] for text in texts],
+            )
+
+
+def question(text: str) -> str:
+    """Eight words of a turn."""
+    return " ".join(text.split()[::9][:8])
+
 
 def run(data: Path | None, options: Options) -> Outcome:
     records, cases = int(options.extra.get("records", 10_000)), options.limit or 200
-    turns, embedder = Turns(options.seed), open_embedder("default")
-    assert embedder is not None
-    embedder.encode(["warm"])
-    with TemporaryDirectory() as folder, Store.open(Path(folder) / "speed.mnemic") as store:
-        for at in options.progress(range(0, records, 1000), "filling"):
-            texts = [turns.text() for _ in range(min(1000, records - at))]
-            store.put(
-                [Record(text=t, session=f"s{(at + n) // 20}", order=n % 20) for n, t in enumerate(texts)],
-                [[Part(0, len(text), turns.vector())] for text in texts],
-            )
-        before = _resident()
-        mirror = Mirror(store)
-        mirror.refresh()
-        asked = [_words_of(store.get([1 + n * (records - 1) // (cases + 2)])[0].text) for n in range(cases + 2)]
-        for question in asked[:4]:
-            recall(store, mirror, _Given(turns.vector()), question)
-        grown = (_resident() - before) / records
-        rows: list[Row] = []
-        for n, question in enumerate(options.progress(asked, "asking")):
-            plain, embedded = Record(text=turns.text(), session="p"), Record(text=turns.text(), session="e")
-            row: Row = {"id": str(n)}
-            row["commit_ms"] = _milliseconds(store.set_meta, "speed", str(time.time()))
-            row["remember_ms"] = _milliseconds(store.put, [plain])
-            row["remember_embedded_ms"] = _milliseconds(_remember, store, embedder, embedded)
-            row["query_embedding_ms"] = _milliseconds(embedder.encode, [question])
-            mirror.refresh()
-            row["recall_ms"] = _milliseconds(recall, store, mirror, _Given(turns.vector()), question)
+    turns = Turns(options.seed)
+    rows: list[Row] = []
+    with TemporaryDirectory() as folder, Memory.open(Path(folder) / "speed.mnemic") as memory:
+        turns.fill(memory.store, records, options.progress)
+        embedder = memory.embedder
+        assert embedder is not None
+        asked = range(1, records + 1, -(-records // (cases + 2)))
+        for id in options.progress(asked, "asking"):
+            text = question(memory.store.get([id])[0].text)
+            row: Row = {"id": str(id)}
+            row["commit_ms"] = _milliseconds(memory.store.set_meta, "speed", str(id))
+            row["remember_ms"] = _milliseconds(_remember, memory, turns.text(), False)
+            row["remember_embedded_ms"] = _milliseconds(_remember, memory, turns.text(), True)
+            row["query_embedding_ms"] = _milliseconds(embedder.encode, [text])
+            memory.mirror.refresh()
+            row["recall_ms"] = _milliseconds(recall, memory.store, memory.mirror, _Given(turns.vector()), text)
             rows.append(row)
     rows = rows[2:]
-    medians = {name: float(np.median([row[name] for row in rows])) for name in rows[0] if name != "id"}
-    extra: dict[str, Any] = {"records": records, "p50": medians, "bytes_per_record": round(grown)}
-    return Outcome({"mnemic": rows}, extra=extra)
+    spread = {
+        name: dict(zip(("p50", "p99"), np.percentile([row[name] for row in rows], (50, 99)), strict=True))
+        for name in rows[0]
+        if name != "id"
+    }
+    return Outcome({"mnemic": rows}, extra={"records": records} | spread)
 
 
 class _Given:
@@ -102,24 +108,11 @@ class _Given:
         return [[Part(0, len(text), self._vector)] for text in texts]
 
 
-def _words_of(text: str) -> str:
-    return " ".join(text.split()[::9][:8])
-
-
-def _remember(store: Store, embedder: Embedder, record: Record) -> None:
-    store.put([record], embedder.parts([record.text]))
+def _remember(memory: Memory, text: str, vectors: bool) -> None:
+    memory.remember(text, kind="turn", author="me", session="new", vectors=vectors)
 
 
 def _milliseconds(act: Callable[..., Any], *arguments: Any) -> float:
     begun = time.perf_counter()
     act(*arguments)
     return 1000 * (time.perf_counter() - begun)
-
-
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    try:
-        import psutil
-    except ImportError:
-        raise MnemicError("the bench 'speed' needs psutil: pip install 'mnemic[bench]'") from None
-    return int(psutil.Process().memory_info().rss)
