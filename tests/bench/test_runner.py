@@ -58,6 +58,7 @@ def test_a_page_shows_every_system_and_its_plots(tmp_path: Path) -> None:
     text = report.page(path).read_text()
     for row in ("| good | 0.900 [", "| bad | 0.500 [", "| right | twin | +0.400"):
         assert row in text
+    assert "| right |" in text.partition("settings were chosen on")[2]
     assert {each.name for each in tmp_path.glob("*.svg")} == {"coins.svg", "coins-curve.svg"}
     assert json.loads(path.read_text())["metrics"]["right"]["n"] == 200
 

@@ -28,6 +28,7 @@ def page(path: Path) -> Path:
         "",
         table(result["systems"]),
         "",
+        *halves_table(result),
         *paired_table(result),
         *(f"![{plot.stem}]({plot.name})\n" for plot in plots),
         f"Made by `{result['command']}` (seed {result['seed']}, version {result['version']}) in "
@@ -64,6 +65,13 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def halves_table(result: Mapping[str, Any]) -> list[str]:
+    if not any(result.get("halves", {}).values()):
+        return []
+    title = f"{result['default']} on the half of the cases that settings were chosen on, and on the other:"
+    return [title, "", table(result["halves"]), ""]
 
 
 def paired_table(result: Mapping[str, Any]) -> list[str]:

@@ -154,6 +154,7 @@ def run(name: str, data: Path | None = None, options: Options | None = None) -> 
         "metrics": systems[outcome.default],
         "default": outcome.default,
         "systems": systems,
+        "halves": halves(outcome, options),
         "paired": paired(outcome, options.seed),
         "extra": dict(outcome.extra),
         "per_query": [{"system": system, **row} for system, rows in outcome.systems.items() for row in rows],
@@ -184,6 +185,20 @@ def summary(rows: Sequence[Row], seed: int) -> dict[str, dict[str, float | int]]
         low, high = stats.interval(scores, seed=seed)
         result[metric] = {"value": float(scores.mean()), "low": low, "high": high, "n": len(scores)}
     return result
+
+
+def halves(outcome: Outcome, options: Options) -> dict[str, dict[str, dict[str, float | int]]]:
+    """The default system's metrics on either half, when both were run; settings were chosen on "tune".
+
+    The half goes by a row's "case" where it has one (several questions of one article), else by its id.
+    """
+    rows = outcome.systems[outcome.default]
+    if options.part != "all":
+        return {}
+    return {
+        name: summary([row for row in rows if half(str(row.get("case", row["id"]))) == name], options.seed)
+        for name in ("tune", "report")
+    }
 
 
 def paired(outcome: Outcome, seed: int) -> dict[str, dict[str, dict[str, float]]]:

@@ -78,4 +78,4 @@ def run(data: Path | None, options: Options) -> Outcome:
 
 def _row(case: str, question: Question, given: Answer) -> Row:
     score = float(right(question, given))
-    return {"id": case, "accuracy": score, question.kind: score}
+    return {"id": case, "case": case.partition(".")[0], "accuracy": score, question.kind: score}

@@ -95,4 +95,8 @@ def recalled(case: Case, index: WordIndex) -> Recall:
 
 def _row(case: Case, found: Recall) -> Row:
     order = [hit.record.order for hit in found]
-    return {"id": case.id, **{f"evidence@{k}": float(bool(case.gold & {*order[:k]})) for k in (1, 5, 10)}}
+    return {
+        "id": case.id,
+        "case": case.article,
+        **{f"evidence@{k}": float(bool(case.gold & {*order[:k]})) for k in (1, 5, 10)},
+    }
