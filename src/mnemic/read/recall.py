@@ -5,13 +5,14 @@
 All channels score all records that the filter lets through, as arrays; nothing is dropped before the ranking.
 What a question says about time multiplies scores that were brought into (0, 1] first: what is known to lie
 outside the time asked for counts `OUTSIDE`; when the first, last or latest of several is asked for, a share
-`RECENCY` of the score says how early or late a record is among those that speak about as much.
+`RECENCY` of the score says how early or late a record is among those that speak about as much. Passages without
+an event time are weighed by the times their words say (`timely`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -23,6 +24,7 @@ from mnemic.index.words import query_terms, terms
 from mnemic.read import fuse, hops
 from mnemic.read.arrange import within
 from mnemic.read.time import Plan, plan
+from mnemic.read.timely import timely
 from mnemic.store import Store
 from mnemic.store.mirror import Mirror
 from mnemic.types import Embedder, Filter, Floats, Hit, Ints, Mask, Recall, Record, When
@@ -74,6 +76,7 @@ def recall(
     dated = _anchored(store, mirror, embedder, asked, where.space, among)
     evidence = _evidence(store, mirror, embedder, query, where.space, among)
     scores = _in_time(mirror, evidence.scores, dated, now)
+    scores = timely(scores, np.isnan(mirror.when_start), evidence.text, dated, now)
     rows = highest(scores, k)
     falling = strictly_falling(scores[rows])
     hits = _hits(store, mirror, evidence, query, rows, falling)
@@ -97,6 +100,7 @@ class _Evidence:
     named: Floats
     scores: Floats
     names: Mapping[int, str]
+    text: Callable[[int], str]
 
 
 def _evidence(
@@ -122,7 +126,9 @@ def _evidence(
         return [row for row in near.tolist() if record(row).start == 0]
 
     led, names = hops.follow(text, spoken, passage, openings)
-    return _Evidence(words, vectors, parts, spoken - fused, led - spoken, led, names)
+    return _Evidence(
+        words, vectors, parts, spoken - fused, led - spoken, led, names, lambda row: record(row).text
+    )
 
 
 def _covered(wanted: Sequence[str], record: Record) -> float:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mnemic.bench.held import held
 from mnemic.bench.runner import Options, Outcome, Row
-from mnemic.index.words import WordIndex, query_terms, terms
-from mnemic.read.timely import timely
-from mnemic.types import Hit, MnemicError, Recall, Record, When
+from mnemic.index.words import query_terms
+from mnemic.read.recall import recall
+from mnemic.types import Filter, MnemicError, Record, When
 
 NAME = "timeqa"
 FOLDER = "timeqa"
 PROTOCOL = """Offline retrieval: the paragraphs of one article are the memory, the question is asked of it, by
 words alone (no vectors). Cases: the answerable human-written questions of the training file, split by article.
 evidence@k: a paragraph annotated with an answer is among the first k. words: BM25 as it ranks the memory;
-mnemic: the same, re-ranked by the times that the paragraphs say."""
+another time: mnemic, asked about forty years earlier."""
 
 NOW = When.parse("2021-01-01").middle
-DEPTH = 50  # paragraphs that are re-ranked
+CUTS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -71,32 +73,33 @@ def untokenised(text: str) -> str:
 def run(data: Path | None, options: Options) -> Outcome:
     assert data is not None
     chosen = options.chosen(cases(data), lambda c: c.article)
-    rows: dict[str, list[Row]] = {"mnemic": [], "words": []}
-    index, article = WordIndex(), ""
-    for case in options.progress(chosen, NAME):
-        if case.article != article:
-            index, article = WordIndex(), case.article
-            index.add(np.arange(len(case.paragraphs)), [terms(p) for p in case.paragraphs])
-        found = recalled(case, index)
-        rows["words"].append(_row(case, found))
-        rows["mnemic"].append(_row(case, timely(found, case.question, NOW)))
+    records = [
+        Record(text=paragraph, space=article, source=article, order=n, start=n, end=n + 1)
+        for article, paragraphs in {case.article: case.paragraphs for case in chosen}.items()
+        for n, paragraph in enumerate(paragraphs)
+    ]
+    rows: dict[str, list[Row]] = {"mnemic": [], "words": [], "another time": []}
+    with held(records, None) as (store, mirror):
+        for case in options.progress(chosen, NAME):
+            where = Filter(space=case.article)
+            scores = np.where(mirror.mask(where), mirror.words(query_terms(case.question), case.article), -1)
+            best = store.get(mirror.ids[np.argsort(-scores, kind="stable")[: max(CUTS)]].tolist())
+            rows["words"].append(_row(case, best))
+            for system, question in (("mnemic", case.question), ("another time", shifted(case.question))):
+                found = recall(store, mirror, None, question, where=where, k=max(CUTS), now=NOW)
+                rows[system].append(_row(case, [hit.record for hit in found]))
     return Outcome(rows)
 
 
-def recalled(case: Case, index: WordIndex) -> Recall:
-    """The paragraphs that share words with the question, best first."""
-    scores, ids = index.search(query_terms(case.question), DEPTH)
-    hits = (
-        Hit(Record(text=case.paragraphs[n], id=n + 1, order=n), score)
-        for n, score in zip(ids.tolist(), scores.tolist(), strict=True)
-    )
-    return Recall(tuple(hits), query=case.question)
+def shifted(question: str) -> str:
+    """The question, about a time forty years earlier."""
+    return re.sub(r"\b(1[4-9]|20)(\d\d)\b", lambda year: str(int(year[0]) - 40), question)
 
 
-def _row(case: Case, found: Recall) -> Row:
-    order = [hit.record.order for hit in found]
+def _row(case: Case, found: Sequence[Record]) -> Row:
+    order = [record.order for record in found]
     return {
         "id": case.id,
         "case": case.article,
-        **{f"evidence@{k}": float(bool(case.gold & {*order[:k]})) for k in (1, 5, 10)},
+        **{f"evidence@{k}": float(bool(case.gold & {*order[:k]})) for k in CUTS},
     }
