@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+import numpy as np
 import pytest
 
 from mnemic.read.answer import answer
@@ -105,3 +106,52 @@ def test_places_before_and_after_follow_time_not_telling() -> None:
     assert asked("Where was Bo before the mill?", records).text.endswith("fair")
     assert asked("Where was Bo after the fair?", records).text.endswith("mill")
     assert asked("Where is Bo?", records).text.endswith("harbour")
+
+
+def told(*entries: tuple[str, str]) -> list[Record]:
+    return [Record(text=t, id=n, order=n, when=When.parse(d)) for n, (d, t) in enumerate(entries, 1)]
+
+
+def test_days_are_counted_by_the_calendar_not_by_the_clock() -> None:
+    records = told(("2023-03-01T23:50", "Planted the oak."), ("2023-03-03T00:10", "Felled the elm."))
+    assert asked("How many days passed between planting the oak and felling the elm?", records).text == "2 days"
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("Ran to the shed behind the mill with Ada this morning.", "the shed behind the mill"),
+        ("Sat on a bench at number six, Fern Row and drew Ada.", "number six, Fern Row"),
+        ("At Fern Hall Ada and I drew a heron in charcoal.", "Fern Hall"),
+    ],
+)
+def test_a_place_is_quoted_whole_and_without_what_follows(entry: str, place: str) -> None:
+    assert asked("Where was I with Ada in May 2023?", told(("2023-05-09", entry))).text == place
+
+
+def test_what_somebody_did_is_told_by_the_sentence() -> None:
+    records = told(("2023-05-09", "Frost at dawn. Ada showed me how to bind a book. Home by six."))
+    assert asked("What did Ada do in May 2023?", records).text == "Ada showed me how to bind a book."
+
+
+def test_the_possessive_of_a_name_is_that_name() -> None:
+    records = told(("2023-05-09", "Ada has a dog, Rex."), ("2023-06-09", "Ben has a dog, Tom."))
+    assert "Rex" in asked("Which dog is Ada's?", records).text
+
+
+class Letters:
+    """Vectors of how often each letter occurs: texts are alike when their letters are."""
+
+    name = fingerprint = "letters"
+    dim = 26
+
+    def encode(self, texts):
+        counts = np.array([[t.lower().count(chr(97 + i)) for i in range(26)] for t in texts], np.float32)
+        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
+
+
+def test_events_are_not_alike_for_a_shared_name() -> None:
+    records = told(("2023-05-09", "Zuzanna Zuzanna Zuzanna sews."), ("2023-06-09", "Met Zuzanna, tea potted."))
+    given = Recall(tuple(Hit(r, 1.0) for r in records))
+    for question, day in (("When did Zuzanna Zuzanna pet a dotted toad?", 6), ("When did Zuzanna wees?", 5)):
+        assert answer(question, given, embedder=Letters(), threshold=0).text == f"2023-0{day}-09"

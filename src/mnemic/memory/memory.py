@@ -28,6 +28,7 @@ from mnemic.store import Change, UnknownRecord
 from mnemic.types import (
     DEFAULT_SPACE,
     Answer,
+    Embedder,
     Filter,
     Kind,
     LanguageModel,
@@ -166,12 +167,11 @@ class Memory(MemoryFile):
         from mnemic.read.recall import recall
 
         allowed, now = restriction(where), instant(where.get("now"))
-        by_meaning = where.get("vectors", True) and self._vectors.any
         with self._asking:
             found = recall(
                 self.store,
                 self.mirror,
-                self.embedder if by_meaning else None,
+                self._meaning(where),
                 query,
                 where=allowed,
                 k=k,
@@ -202,7 +202,12 @@ class Memory(MemoryFile):
 
         where["now"] = now = instant(where.get("now"))
         writer = open_language_model(model) if model is None or isinstance(model, str | Path) else model
-        return answer(question, self.recall(question, k, **where), now=now, model=writer)
+        found = self.recall(question, k, **where)
+        return answer(question, found, now=now, model=writer, embedder=self._meaning(where))
+
+    def _meaning(self, where: Where) -> Embedder | None:
+        """What finds by meaning, if there are vectors and the caller has not declined them."""
+        return self.embedder if where.get("vectors", True) and self._vectors.any else None
 
     def order(self, a: str, b: str, *, space: str = DEFAULT_SPACE) -> Order:
         """Which of two passages came first, and where each is (paper 24)."""

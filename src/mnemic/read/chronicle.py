@@ -8,60 +8,19 @@ last one before the move tells how things were before the move.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-
-import numpy as np
 
 from mnemic.read import extract
+from mnemic.read.about import Event, about, events
 from mnemic.read.extract import Statement
-from mnemic.read.question import Question, analyse
-from mnemic.read.time import Expression, Plan, expressions, plan
-from mnemic.types import Answer, Citation, Embedder, Floats, Recall, When
+from mnemic.read.point import point
+from mnemic.read.question import analyse
+from mnemic.read.time import Plan, plan
+from mnemic.types import Answer, Citation, Embedder, Recall, When
 
 DAY = 86400.0
-LIKE = 0.8  # weight of meaning beside words where there is an embedder
-STEEP, EVEN = 14.0, 0.52  # of the probability that a match is right
-ABOUT = 0.85  # share of the best event's match that makes another event one of "those"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A sentence of the evidence with its time, and the words in it that say that time, if any do."""
-
-    statement: Statement
-    number: int
-    when: When
-    said: Expression | None
-    match: float = 0.0
-
-    def tells(self, start: int, end: int) -> bool:
-        """Whether characters [start, end) of the record hold a word of the time it says."""
-        at = self.statement.start
-        return self.said is not None and start < at + self.said.end and at + self.said.start < end
-
-    def cite(self) -> Citation:
-        s = self.statement
-        return Citation(s.record, s.text, s.start, s.end)
-
-
-def events(found: Sequence[Statement]) -> list[Event]:
-    """The statements of dated records, each at the time it says or else at its record's."""
-    dated: list[Event] = []
-    for statement in found:
-        if (at := statement.record.when) is not None:
-            said = _said(statement.text, at)
-            dated.append(Event(statement, len(dated), said.when if said else at, said))
-    return dated
-
-
-def _said(text: str, at: When) -> Expression | None:
-    """The first time that words of `at` say, if it was not still to come."""
-    past = (e for e in expressions(text, at.middle) if e.relation == "during" and e.when.start < at.end)
-    return next(past, None)
 
 
 def answer(
@@ -73,7 +32,7 @@ def answer(
     if not known:
         return None
     asked_at = now.middle if now else max(e.when.end for e in known)
-    split = plan(question, asked_at)
+    split = plan(_LIST.sub("", question), asked_at)
     story = _Story(question, split, found, known, asked_at, embedder)
     given = story.answer()
     return None if given is None else replace(given, evidence=evidence)
@@ -89,11 +48,6 @@ class _Story:
     known: Sequence[Event]
     now: float
     embedder: Embedder | None
-
-    @cached_property
-    def vectors(self) -> Floats | None:
-        """[events, dim] what each event says."""
-        return self.embedder.encode([e.statement.text for e in self.known]) if self.embedder else None
 
     def answer(self) -> Answer | None:
         if self.plan.asks == "duration":
@@ -112,22 +66,7 @@ class _Story:
     # ------------------------------------------------------------------ which events
 
     def about(self, text: str, among: Sequence[Event]) -> list[Event]:
-        """The events that match `text` nearly as well as the best of them, each with its match."""
-        asked = analyse(text)
-        rare = extract.rarity(self.found, asked.content)
-        like = self.likeness(text)
-        pool = [
-            replace(e, match=_match(asked, e.statement, rare, like[e.number] if like else None)) for e in among
-        ]
-        best = max((e.match for e in pool), default=0.0)
-        return [e for e in pool if e.match > 0 and e.match >= ABOUT * best]
-
-    def likeness(self, text: str) -> list[float] | None:
-        """[events] cosine of each event to `text`; None without an embedder."""
-        if self.embedder is None or self.vectors is None:
-            return None
-        cosines: list[float] = np.maximum(self.vectors @ self.embedder.encode([text])[0], 0).tolist()
-        return cosines
+        return about(text, among, self.found, self.embedder)
 
     def one(self, text: str) -> Event | None:
         """The event that a few words name: the best match, the earliest of equals."""
@@ -147,7 +86,7 @@ class _Story:
         if split.during and _LASTING.search(self.question):  # what lasts was told before, and is not over
             end = split.during.end
             within = [e for e in self.known if e.when.start < end]
-        pool = self.about(_LIST.sub("", split.what), within)
+        pool = self.about(split.what, within)
         return sorted(pool, key=lambda e: (e.when.middle, e.statement.record.order, e.statement.start))
 
     # ------------------------------------------------------------------ answers
@@ -172,12 +111,8 @@ class _Story:
             self.plan.order or self.plan.anchor or _present(self.question) or _LASTING.search(self.question)
         )
         event = self.nth(pool) if newest else max(pool, key=lambda e: e.match)
-        asked = analyse(self.plan.what)
-        ranked = [c for c in extract.candidates(asked, [event.statement]) if not event.tells(c.start, c.end)]
-        if not ranked:
-            return None
-        best = ranked[0]
-        return _given(best.text, [event], Citation(event.statement.record, best.text, best.start, best.end))
+        cited = point(analyse(self.plan.what), event, self.embedder)
+        return _given(cited.quote, [event], cited) if cited else None
 
     def nth(self, pool: Sequence[Event]) -> Event:
         """The event of a pool in order of time that was asked for; the newest if nothing was said."""
@@ -212,11 +147,14 @@ class _Story:
             first, second = self.one(between["a"]), self.one(between["b"])
             if first is None or second is None:
                 return None
-            return _given(_count(abs(second.when.start - first.when.start), unit), [first, second])
+            return _given(_apart(first.when, second.when, unit), [first, second])
         if not _UNTIL_NOW.search(self.question):
             return None
         event = self.one(_COUNTING.sub(" ", self.plan.what))
-        return _given(_count(self.now - event.when.start, unit), [event]) if event else None
+        if event is None:
+            return None
+        now = When(self.now, self.now + 1, offset=event.when.offset)
+        return _given(_apart(event.when, now, unit), [event])
 
     def order(self) -> Answer | None:
         if either := _EITHER.search(self.question):
@@ -281,28 +219,16 @@ def _present(question: str) -> bool:
     return first is not None and not re.search(r"\b(?:was|were|did|had|ever)\b", question[: first.start()])
 
 
-def _match(asked: Question, statement: Statement, rare: dict[str, float], like: float | None) -> float:
-    """How well a statement fits the words; a name that is asked for and missing there costs most of it."""
-    fit = extract.coverage(asked, statement, rare)
-    if like is not None:
-        fit = (1 - LIKE) * fit + LIKE * like
-    there = statement.stems | statement.about
-    missing = sum(name not in there for name in asked.names)
-    return fit * 0.3**missing
-
-
 def _given(text: str, events_: Sequence[Event], citation: Citation | None = None) -> Answer:
     citations = (citation,) if citation else tuple(e.cite() for e in events_)
-    return Answer(text, citations, confidence=_sure(min(e.match for e in events_)))
+    return Answer(text, citations, confidence=min(e.sure for e in events_))
 
 
-def _sure(match: float) -> float:
-    """Probability that an event matched so well is the one meant: a logistic fitted to generated diaries."""
-    return 1 / (1 + math.exp(-STEEP * (match - EVEN)))
-
-
-def _count(span: float, unit: str) -> str:
-    """A number of seconds in whole units: "14 days"."""
+def _apart(a: When, b: When, unit: str) -> str:
+    """How far apart two times begin, in whole units, days counted by the calendar: "14 days"."""
+    first, second = (it.start + 60 * (it.offset or 0) for it in (a, b))
+    if unit != "hour":
+        first, second = first // DAY * DAY, second // DAY * DAY
     size = {"hour": 3600.0, "day": DAY, "week": 7 * DAY, "month": 30.4375 * DAY, "year": 365.25 * DAY}[unit]
-    n = round(span / size)
+    n = round(abs(second - first) / size)
     return f"{n} {unit}{'' if n == 1 else 's'}"

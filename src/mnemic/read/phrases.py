@@ -60,6 +60,7 @@ _TOKEN = re.compile(
 _MARKED: dict[WordClass, str] = {"comma": ",", "bracket": "()[]", "stop": ".!?;:…", "quote": "\"'“”‘’«»`"}
 _MARKS: dict[str, WordClass] = {mark: name for name, marks in _MARKED.items() for mark in marks}
 _YEAR = re.compile(r"(?:1\d|20)\d\ds?")
+_POSSESSIVE = re.compile(r"['’]s$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,8 @@ def words(text: str, start: int = 0, end: int | None = None) -> list[Word]:
 
 
 def _stems(raw: str, kind: WordClass) -> tuple[str, ...]:
-    return (
-        tuple(map(root, terms(raw))) if kind in ("open", "name", "number", "unit", "adverb", "negation") else ()
-    )
+    told = kind in ("open", "name", "number", "unit", "adverb", "negation")
+    return tuple(map(root, terms(_POSSESSIVE.sub("", raw)))) if told else ()
 
 
 def _kind(raw: str, lower: str, opening: bool) -> WordClass:

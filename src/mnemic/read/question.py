@@ -65,7 +65,10 @@ def analyse(text: str) -> Question:
     asked = {w.start for w in focus}
     negated = any(w.kind == "negation" or w.lower.endswith(("n't", "n’t")) for w in found)
     content = [s for w in found for s in w.stems if w.lower not in ("many", "much") and w.kind != "negation"]
-    names = {s for w in found if w.kind in ("name", "number") and w.start not in asked for s in w.stems}
+    named = [w for w in found if w.kind == "name" or w.lower[0].isdigit()]
+    if named[:1] == found[:1] and found[1:2] and found[1].kind == "det":  # "List the ..." names nothing
+        named = named[1:]
+    names = {s for w in named if w.start not in asked for s in w.stems}
     return Question(
         text=text,
         words=tuple(found),
@@ -106,6 +109,8 @@ def _noun(found: Sequence[Word], i: int) -> Sequence[Word]:
     j = i
     while j < len(found) and found[j].kind in ("open", "name", "unit"):
         j += 1
+    if all(w.kind == "name" for w in found[i:j]):  # "what were Ann and I ...": no kind of thing is named
+        return ()
     closed = j < len(found) and found[j].kind in ("aux", "prep", "stop", "pron")
     return found[i:j] if closed or j - i < 2 else found[i : j - 1]
 
