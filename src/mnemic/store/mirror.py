@@ -25,6 +25,7 @@ from mnemic.store.words import indexed
 from mnemic.types import Filter, Floats, Ints, Mask, MnemicError
 
 PAGE = 1000  # records fetched at a time
+TEXTS = 200  # and with their text
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
 KEPT = 2000  # records of a space from which the file keeps its word index
 EXACT = 50  # records whose similarity is computed from the vectors in the file
@@ -179,6 +180,7 @@ class Mirror:
         self._words[code] = WordIndex.from_bytes(data)
         self._kept[code] = len(self._words[code])
         self._match_words(code)
+        _give_back()
         return True
 
     def _match_words(self, code: int) -> None:
@@ -194,7 +196,7 @@ class Mirror:
         self._word_rows[code] = self.rows(index.ids).astype(np.int32)
 
     def _add_words(self, index: WordIndex, ids: Ints) -> None:
-        for some in _pages(ids):
+        for some in _pages(ids, TEXTS):
             records = self._store.get(some.tolist())
             index.add(some, [indexed(record.author, record.text) for record in records])
 
@@ -208,6 +210,7 @@ class Mirror:
         if self._vectors is None:
             self._vectors = FlatIndex()
             self._add_vectors(self._vectors, self.ids)
+            _give_back()
         there = self._vector_rows >= 0
         if not there.any():
             return scores, parts
@@ -268,5 +271,5 @@ def _give_back() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _pages(ids: Ints) -> Iterator[Ints]:
-    return (ids[at : at + PAGE] for at in range(0, len(ids), PAGE))
+def _pages(ids: Ints, size: int = PAGE) -> Iterator[Ints]:
+    return (ids[at : at + size] for at in range(0, len(ids), size))

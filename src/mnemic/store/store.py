@@ -321,7 +321,8 @@ class Store(MemoryFile):
         with self._writing() as con:
             if log.newest(con) != seq:
                 return False
-            con.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, data))
+            for given in (data, None):  # a statement holds on to what it was last given
+                con.execute("INSERT OR REPLACE INTO kept SELECT ?1, ?2 WHERE ?2 IS NOT NULL", (name, given))
         return True
 
     def get_meta(self, key: str) -> str | None:
