@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,12 @@ def test_every_call_after_the_warm_up_is_a_case(monkeypatch: pytest.MonkeyPatch)
     assert all(row[name] > 0 for row in rows for name in row if name != "id")
     assert outcome.extra["recall_ms"]["p50"] == np.median([row["recall_ms"] for row in rows])
     assert outcome.extra["recall_ms"]["p99"] >= outcome.extra["recall_ms"]["p50"]
+
+
+def test_told_turns_are_endless_different_and_as_long_as_stated() -> None:
+    turns = list(islice(speed.told(seed=0), 300))
+    assert {len(turn.split()) for turn in turns} == {speed.WORDS}
+    assert len(set(turns)) == 300
 
 
 def test_turns_are_as_long_and_as_uneven_as_stated() -> None:
