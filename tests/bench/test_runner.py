@@ -81,6 +81,17 @@ def test_a_claim_holds_only_when_its_whole_interval_is_over_the_margin() -> None
     )
 
 
+def test_committed_results_are_checked_on_the_half_not_tuned_on(tmp_path: Path) -> None:
+    runner.save(
+        runner.run("coins", options=runner.Options(quiet=True)) | {"data": "coins"}, tmp_path / "coins.json"
+    )
+    rows = claims.committed(json.loads((tmp_path / "coins.json").read_text())).systems
+    alone = Coins().run(None, runner.Options(part="report")).systems
+    assert {system: {row["id"] for row in each} for system, each in rows.items()} == {
+        system: {row["id"] for row in each} for system, each in alone.items()
+    }
+
+
 def test_a_task_without_its_data_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     task = Coins()
     task.FOLDER = "coins"  # type: ignore[assignment]

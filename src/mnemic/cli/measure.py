@@ -98,14 +98,21 @@ def bench_command(
 @limit_option
 @seed_option
 @cache_option
+@click.option("--committed", is_flag=True, help=f"Check the results written to {RESULTS}; run nothing.")
 def claims_command(
-    rooms: tuple[str, ...], data: Path | None, limit: int | None, seed: int, cache: Path | None, as_json: bool
+    rooms: tuple[str, ...],
+    data: Path | None,
+    limit: int | None,
+    seed: int,
+    cache: Path | None,
+    committed: bool,
+    as_json: bool,
 ) -> None:
     """Execute what the methods' papers claim (those of ROOMS) and write the board docs/claims.md."""
     from mnemic.bench import claims, report, runner
 
     options = runner.Options("report", limit, seed, {}, cache)
-    new = claims.run(list(rooms) or None, data, options)
+    new = claims.run(list(rooms) or None, data, options, RESULTS if committed else None)
     stored = RESULTS / "claims.json"
     old = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     merged = claims.merge(old, new)

@@ -24,7 +24,18 @@ import numpy as np
 from mnemic.index.words import query_terms
 from mnemic.store import Store
 from mnemic.store.mirror import Mirror
-from mnemic.types import Filter, Ints, Order, Place, Record
+from mnemic.types import Claim, Filter, Ints, Order, Place, Record
+
+PAPER = 24
+CLAIM = Claim(
+    says="with the text in memory, which of two passages came first is answered almost without error",
+    task="booksort",
+    method="mnemic",
+    baseline="string search",
+    sabotage="mnemic, half the bytes",
+    metric="accuracy@2500",
+    budget="the same book in memory",
+)
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
