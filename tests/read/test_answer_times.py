@@ -122,6 +122,8 @@ def test_days_are_counted_by_the_calendar_not_by_the_clock() -> None:
     [
         ("Ran to the shed behind the mill with Ada this morning.", "the shed behind the mill"),
         ("Sat on a bench at number six, Fern Row and drew Ada.", "number six, Fern Row"),
+        ("Baked at the cottage at Mill End with Ada.", "the cottage at Mill End"),
+        ("Ada bought a hat at Hill and Daughters; it rained.", "Hill and Daughters"),
         ("At Fern Hall Ada and I drew a heron in charcoal.", "Fern Hall"),
     ],
 )
@@ -132,6 +134,19 @@ def test_a_place_is_quoted_whole_and_without_what_follows(entry: str, place: str
 def test_what_somebody_did_is_told_by_the_sentence() -> None:
     records = told(("2023-05-09", "Frost at dawn. Ada showed me how to bind a book. Home by six."))
     assert asked("What did Ada do in May 2023?", records).text == "Ada showed me how to bind a book."
+
+
+def test_there_is_no_third_time_of_what_happened_twice() -> None:
+    records = told(("2023-05-09", "Planted an oak."), ("2023-06-09", "Planted an oak."))
+    assert asked("When did I plant an oak for the second time?", records).text == "2023-06-09"
+    assert asked("When did I plant an oak for the third time?", records).abstained
+
+
+def test_a_place_named_after_a_weekday_dates_nothing() -> None:
+    records = told(("2023-05-09", "Sold the lamp at the Saturday market."))
+    assert asked("When did I sell the lamp at the Saturday market?", records).text == "2023-05-09"
+    records = told(("2023-05-09", "Sold the lamp on Saturday morning."))
+    assert asked("When did I sell the lamp?", records).text == "2023-05-06"
 
 
 def test_the_possessive_of_a_name_is_that_name() -> None:

@@ -10,14 +10,15 @@ Without an embedder it is the coverage alone. A name that is missing costs most 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mnemic.index.words import terms
 from mnemic.read import extract
 from mnemic.read.extract import Statement
+from mnemic.read.kin import root
 from mnemic.read.phrases import Word
 from mnemic.read.question import Question, analyse
 from mnemic.read.time import Expression, expressions
@@ -25,9 +26,11 @@ from mnemic.types import Citation, Embedder, Floats, When
 
 LIKE = 0.8  # weight of meaning beside words
 ABOUT = 0.85  # share of the best event's match that makes another event one of "those"
+SAME = 0.5  # cosine to the best event that makes another one tell the same
 MISSING = 0.3  # what is left of a match for every name that is not there
 BY_WORDS = (14.0, 0.52)  # slope and middle of the probability that a match is right, set by hand
-BY_MEANING = (14.0, 0.35)
+BY_MEANING = (14.0, 0.33)
+_LIGHT = frozenset(map(root, terms("go get make take come happen busy")))  # words that tell nothing of what
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def _said(text: str, at: When) -> Expression | None:
 def about(
     text: str, among: Sequence[Event], found: Sequence[Statement], embedder: Embedder | None
 ) -> list[Event]:
-    """The events that match `text` nearly as well as the best of them, each with its match.
+    """The events that match `text` nearly as well as the best of them or tell the same, each with its match.
 
     Args:
         found: every statement of the evidence, which tells how rare words are.
@@ -77,31 +80,37 @@ def about(
     if not among:
         return []
     asked = analyse(text)
+    asked = replace(asked, content=tuple(s for s in asked.content if s not in _LIGHT))
     rare = extract.rarity(found, asked.content)
-    fits = np.array([extract.coverage(asked, e.statement, rare) for e in among])
-    if embedder:
-        fits = (1 - LIKE) * fits + LIKE * _likeness(asked, among, embedder)
-    slope, middle = BY_MEANING if embedder else BY_WORDS
-    pool = []
-    for event, fit in zip(among, fits.tolist(), strict=True):
+    fits = np.array([extract.coverage(asked, e.statement, rare) for e in among], np.float32)
+    alike: Floats = np.eye(len(among), dtype=np.float32)
+    if embedder and not asked.names.issuperset(asked.content):
+        like, alike = _likeness(asked, among, embedder)
+        fits = (1 - LIKE) * fits + LIKE * like
+    for n, event in enumerate(among):
         there = event.statement.stems | event.statement.about
-        match = fit * MISSING ** sum(name not in there for name in asked.names)
-        sure = 1 / (1 + math.exp(-slope * (match - middle)))
-        pool.append(replace(event, match=match, sure=sure))
-    best = max(e.match for e in pool)
-    return [e for e in pool if e.match > 0 and e.match >= ABOUT * best]
-
-
-def _likeness(asked: Question, among: Sequence[Event], embedder: Embedder) -> Floats:
-    """[events] cosine of each event to what is asked, both without the names asked for."""
-    texts = [
-        _nameless(e.statement.record.text, e.statement.words, asked.names) or e.statement.text for e in among
+        fits[n] *= MISSING ** sum(name not in there for name in asked.names)
+    best = int(np.argmax(fits))
+    same = (fits >= ABOUT * fits[best]) | ((alike[best] >= SAME) & (fits > MISSING * fits[best]))
+    slope, middle = BY_MEANING if embedder else BY_WORDS
+    sure = 1 / (1 + np.exp(-slope * (fits - middle)))
+    return [
+        replace(event, match=float(fits[n]), sure=float(sure[n]))
+        for n, event in enumerate(among)
+        if same[n] and fits[n] > 0
     ]
-    vectors = embedder.encode([_nameless(asked.text, asked.words, asked.names) or asked.text, *texts])
-    cosines: Floats = np.maximum(vectors[1:] @ vectors[0], 0)
-    return cosines
+
+
+def _likeness(asked: Question, among: Sequence[Event], embedder: Embedder) -> tuple[Floats, Floats]:
+    """[events] how alike each event is to what is asked; [events, events] and to one another."""
+    whole = [_nameless(e.statement.record.text, e.statement.words, asked.names) for e in among]
+    named = [text.rpartition(":")[2] for text in whole]  # what a colon leads to is what is told
+    asked_for, told, parts = np.split(
+        embedder.encode([_nameless(asked.text, asked.words, asked.names), *whole, *named]), [1, 1 + len(whole)]
+    )
+    like = np.maximum(told @ asked_for[0], parts @ asked_for[0])
+    return np.maximum(like, 0), told @ told.T
 
 
 def _nameless(text: str, words: Sequence[Word], names: frozenset[str]) -> str:
-    kept = (w for w in words if w.kind != "name" or names.isdisjoint(w.stems))
-    return " ".join(text[w.start : w.end] for w in kept)
+    return " ".join(text[w.start : w.end] for w in words if w.kind != "name" or names.isdisjoint(w.stems))

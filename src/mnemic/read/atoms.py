@@ -167,7 +167,16 @@ def _feast(match: re.Match[str], now: datetime, ahead: Direction) -> When | None
     return of(int(match["year"])) if match["year"] else cal.yearly(of, now, _direction(match, ahead))
 
 
+_NAMED_AFTER = re.compile(  # "the Saturday market" is no time
+    r"\s+(?!(?i:morning|afternoon|evening|night|last|next|following|previous|before|after|when|that|of|in|on|at|to|by|"
+    r"and|or|was|is|i|we|you|he|she|they|it|the|this|with|for|from)\b)[a-z]+"
+)
+
+
 def _weekday(match: re.Match[str], now: datetime, ahead: Direction) -> When | None:
+    article = re.search(r"\bthe\s+$", match.string[: match.start()], re.IGNORECASE)
+    if article and _NAMED_AFTER.match(match.string, match.end()):
+        return None
     number = _WEEKDAYS.index(match["weekday"].lower())
     return cal.weekday(number, now, _direction(match, ahead))
 

@@ -8,6 +8,7 @@ last one before the move tells how things were before the move.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +97,7 @@ class _Story:
         if not pool:
             return None
         event = self.nth(pool) if self.plan.order else max(pool, key=lambda e: e.match)
-        return _given(self.dated(event.when), [event])
+        return _given(self.dated(event.when), [event]) if event else None
 
     def dated(self, when: When) -> str:
         """A time in ISO 8601, to the day unless the time of day is asked for."""
@@ -111,16 +112,16 @@ class _Story:
             self.plan.order or self.plan.anchor or _present(self.question) or _LASTING.search(self.question)
         )
         event = self.nth(pool) if newest else max(pool, key=lambda e: e.match)
-        cited = point(analyse(self.plan.what), event, self.embedder)
-        return _given(cited.quote, [event], cited) if cited else None
+        cited = point(analyse(self.plan.what), event, self.embedder) if event else None
+        return _given(cited.quote, [event], cited) if event and cited else None
 
-    def nth(self, pool: Sequence[Event]) -> Event:
-        """The event of a pool in order of time that was asked for; the newest if nothing was said."""
+    def nth(self, pool: Sequence[Event]) -> Event | None:
+        """The event of a pool in order of time that was asked for, by default the newest; None past its end."""
         order = self.plan.order
         if order == "first" or (order is None and self.plan.anchor and self.plan.anchor.relation in _LATER):
             return pool[0]
         if isinstance(order, int):
-            return pool[min(order, len(pool)) - 1]
+            return pool[order - 1] if order <= len(pool) else None
         return pool[-1]
 
     def placed(self, pool: list[Event]) -> list[Event]:
@@ -206,7 +207,8 @@ _EITHER = re.compile(
 _DID = re.compile(r"^\W*\w+\s+(?P<a>.+?)\s+(?P<relation>before|after)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE)
 _CLOCK = re.compile(r"\bo'clock\b|\b(?:what|which)\s+(?:time|hour)\b", re.IGNORECASE)
 _LASTING = re.compile(
-    r"\b(?:live|lived|living|work|worked|working|own|owned|stay|stayed|belong|belonged|based)\b",
+    r"\b(?:live|lived|living|work|worked|working|own|owned|stay|stayed|belong|belonged|based|drive|drove|use|used|wear|"
+    r"wore|earn|earned|prefer|preferred)\b|\b(?:what|which)\s+(?:\w+\s+){1,2}(?:was|were)\b",
     re.IGNORECASE,
 )
 _LIST = re.compile(r"\b(?:oldest|earliest)\s+first\b|\bin\s+(?:chronological\s+)?order\b", re.IGNORECASE)
@@ -221,7 +223,8 @@ def _present(question: str) -> bool:
 
 def _given(text: str, events_: Sequence[Event], citation: Citation | None = None) -> Answer:
     citations = (citation,) if citation else tuple(e.cite() for e in events_)
-    return Answer(text, citations, confidence=min(e.sure for e in events_))
+    sure = math.prod(e.sure for e in events_) ** (1 / len(events_))
+    return Answer(text, citations, confidence=sure)
 
 
 def _apart(a: When, b: When, unit: str) -> str:

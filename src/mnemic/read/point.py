@@ -21,7 +21,7 @@ from mnemic.types import Citation, Embedder
 NEAR = 6.0  # weight of meaning beside the score of a phrase
 _DOING = re.compile(r"\bwhat\b.*?\b(?:do|doing|happen(?:ed)?|busy|up\s+to|go(?:ing)?\s+on)\b", re.IGNORECASE)
 _VENUES = tuple(leads.split() for leads in ("at", "in into to inside", "from on across along by near around"))
-_WITHIN = frozenset("of on in behind by under near above beside opposite".split())
+_WITHIN = frozenset("of at on in behind by under near above beside opposite".split())
 
 
 def point(asked: Question, event: Event, embedder: Embedder | None) -> Citation | None:
@@ -70,12 +70,13 @@ def _end(event: Event, i: int, names: frozenset[str]) -> int:
             break
         if word.kind in ("open", "name", "number"):
             end = k + 1
-        elif not (
-            word.kind == "det" or word.lower in _WITHIN or (word.kind == "comma" and _named(words, k + 1))
-        ):
+        elif not (word.kind == "det" or word.lower in _WITHIN or _joins(words, k)):
             break
     return end
 
 
-def _named(words: Sequence[Word], k: int) -> bool:
-    return k < len(words) and words[k].kind == "name"
+def _joins(words: Sequence[Word], k: int) -> bool:
+    """Whether word `k` is inside a name: "number six, Fern Row", "Hill and Daughters"."""
+    if k + 1 == len(words) or words[k + 1].kind != "name":
+        return False
+    return words[k].kind == "comma" or (words[k].lower == "and" and words[k - 1].kind == "name")
