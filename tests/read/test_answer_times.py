@@ -136,6 +136,12 @@ def test_what_somebody_did_is_told_by_the_sentence() -> None:
     assert asked("What did Ada do in May 2023?", records).text == "Ada showed me how to bind a book."
 
 
+def test_a_side_of_an_order_may_hold_a_comma() -> None:
+    records = told(("2023-05-09", "Sewed at number six, Fern Row."), ("2023-06-09", "Painted at Elm Row."))
+    question = "Which came first, painting at Elm Row or sewing at number six, Fern Row?"
+    assert asked(question, records).text == "sewing at number six, Fern Row"
+
+
 def test_there_is_no_third_time_of_what_happened_twice() -> None:
     records = told(("2023-05-09", "Planted an oak."), ("2023-06-09", "Planted an oak."))
     assert asked("When did I plant an oak for the second time?", records).text == "2023-06-09"

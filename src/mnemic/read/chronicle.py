@@ -200,8 +200,10 @@ _COUNTING = re.compile(
     re.IGNORECASE,
 )
 _UNTIL_NOW = re.compile(r"\b(?:ago|since|have\s+passed|has\s+it\s+been|has\s+passed)\b", re.IGNORECASE)
+_SIDE = r"(?:[^,:]|,(?=\s(?-i:[A-Z])))+?"  # a comma only within a name: "number six, Fern Row"
 _EITHER = re.compile(
-    r"\b(?:first|earlier|earliest|last|later|latest)\b\s*[,:—-]?\s*(?P<a>[^,:]+?),?\s+or\s+(?P<b>[^,]+?)\s*\?*$",
+    r"\b(?:first|earlier|earliest|last|later|latest)\b\s*[,:—-]?\s*"
+    rf"(?P<a>{_SIDE}),?\s+or\s+(?P<b>{_SIDE})\s*\?*$",
     re.IGNORECASE,
 )
 _DID = re.compile(r"^\W*\w+\s+(?P<a>.+?)\s+(?P<relation>before|after)\s+(?P<b>.+?)\s*\?*$", re.IGNORECASE)
