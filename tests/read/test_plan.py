@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemic.read.time import Anchor, plan
@@ -121,7 +121,6 @@ def test_an_event_stands_for_a_time(question: str, anchor: Anchor | None) -> Non
 
 
 @given(st.text(max_size=60))
-@example("0 .0")
-def test_any_question_keeps_its_words_or_loses_them_to_time(question: str) -> None:
-    words = set(plan(question, NOW).what.split())
-    assert all(word.strip(",;:?.! ") in question for word in words)
+def test_a_question_loses_words_to_time_and_gains_none(question: str) -> None:
+    letters = iter(question)
+    assert all(letter in letters for letter in "".join(plan(question, NOW).what.split()))

@@ -202,6 +202,8 @@ def _together(whens: list[When]) -> When | None:
 def _without(question: str, cut: list[tuple[int, int]]) -> str:
     """The question without some stretches; the whole of it if nothing would be left."""
     kept = "".join(c for i, c in enumerate(question) if not any(start <= i < end for start, end in cut))
-    kept = re.sub(r"\b(?:the|for\s+the)\s+(?=[?.!,]|$)|^[,;:\s]+|,\s*(?=[?.!])", "", kept, flags=re.IGNORECASE)
+    kept = re.sub(
+        r"\b(?:the|for\s+the)\s+(?=[?.!,]|$)|^[,;:\s]+|,\s*(?=[?.!]+(?:\s|$))", "", kept, flags=re.IGNORECASE
+    )
     kept = re.sub(r"\s+(?=[?.!,]+(?:\s|$))", "", " ".join(kept.split()))
     return kept if re.search(r"\w", kept) else question
