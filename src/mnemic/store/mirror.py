@@ -29,7 +29,7 @@ TEXTS = 200  # and with their text
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
 KEPT = 2000  # records of a space from which the file keeps its word index
 EXACT = 50  # records whose similarity is computed from the vectors in the file
-PATIENCE = 3  # such questions, before a word index is built
+PATIENCE = 3  # refreshes (one a recall) at which it does, before a word index is built
 
 _CODED = ("space", "source", "session", "author", "kind")
 
@@ -62,7 +62,8 @@ class Mirror:
         self._groups: dict[tuple[int, int, int], int] = {}
         self._words: dict[int, WordIndex] = {}
         self._word_rows: dict[int, NDArray[np.int32]] = {}  # row here of each row there, -1 where removed
-        self._asked: dict[int, int] = {}
+        self._refreshes = 0
+        self._first: dict[int, int] = {}  # the refresh after which a space was first asked for words
         self._kept: dict[int, int] = {}  # documents in the word index as the file last kept it
         self._vectors: FlatIndex | None = None
         self._vector_rows = np.empty(0, np.int32)  # row here of each row there, -1 where removed
@@ -75,6 +76,7 @@ class Mirror:
 
     def refresh(self) -> None:
         """Take in what was written since the last call, by any process; a moment's work if nothing was."""
+        self._refreshes += 1
         seq, live, gone = self._store.changes(self._seq)
         if seq == self._seq:
             return
@@ -160,8 +162,8 @@ class Mirror:
         code = self._codes.get(space, -1)
         if code not in self._words and not self._load_words(code):
             size = int((self.space == code).sum())
-            self._asked[code] = self._asked.get(code, 0) + 1
-            if size <= FEW and self._asked[code] <= PATIENCE:
+            since = self._refreshes - self._first.setdefault(code, self._refreshes)
+            if size <= FEW and since < PATIENCE:
                 ids, found = self._store.words(terms, Filter(space=space), size)
                 rows = self.rows(ids)
                 scores[rows[rows >= 0]] = found[rows >= 0]
