@@ -66,6 +66,15 @@ def test_a_withheld_answer_shows_neither_words_nor_sources() -> None:
     assert (given.abstained, given.text, given.citations) == (True, "not in memory", ())
 
 
+def test_who_somebody_is_is_told_by_a_name_or_not_at_all() -> None:
+    hits = [
+        Hit(Record(text=t, id=n), 1.0) for n, t in enumerate(("I read a book by the harbour.", "It was long."))
+    ]
+    assert answer("Who is the narrator of the book?", Recall(tuple(hits)), threshold=0).abstained
+    hits.append(Hit(Record(text="The narrator of the book is Ada Lund.", id=9), 1.0))
+    assert answer("Who is the narrator of the book?", Recall(tuple(hits)), threshold=0).text == "Ada Lund"
+
+
 def test_without_evidence_it_is_not_in_memory() -> None:
     assert answer("Who went to sea?", Recall(()), threshold=0.0).abstained
 

@@ -8,12 +8,16 @@ three say how sure they are, and under the threshold the answer is withheld.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from mnemic.read import chronicle, extract, written
 from mnemic.read.question import analyse
 from mnemic.read.written import ABSENT
 from mnemic.types import Answer, Citation, Embedder, LanguageModel, Recall, When
+
+_WHO_IS = re.compile(r"\W*who\s+(?:is|was)\s+(?:the|my|our|your|his|her|their)\b", re.IGNORECASE)
+"""Asks who somebody is, which only a name tells."""
 
 THRESHOLD = 0.2
 """Chosen on the tuning half of SQuAD 2.0 by `python -m mnemic.bench.fit_answers`: see its output."""
@@ -58,7 +62,7 @@ def quoted(question: str, evidence: Recall) -> Answer:
     asked = analyse(question)
     found = extract.statements(evidence)
     ranked = extract.candidates(asked, found)
-    if not ranked:
+    if not ranked or (_WHO_IS.match(question) and not ranked[0].named):
         return Answer(ABSENT, abstained=True, evidence=evidence)
     best = ranked[0]
     citation = Citation(best.statement.record, best.text, best.start, best.end)

@@ -73,6 +73,11 @@ class Candidate:
     def text(self) -> str:
         return self.statement.record.text[self.start : self.end]
 
+    @property
+    def named(self) -> bool:
+        """Whether it holds a name."""
+        return any(word.kind == "name" for word in self.statement.words[self.i : self.j])
+
 
 @cache
 def weights() -> Mapping[str, Mapping[str, float]]:
