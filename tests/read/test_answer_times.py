@@ -172,7 +172,7 @@ class Letters:
 
 
 def test_events_are_not_alike_for_a_shared_name() -> None:
-    records = told(("2023-05-09", "Zuzanna Zuzanna Zuzanna sews."), ("2023-06-09", "Met Zuzanna, tea potted."))
+    records = told(("2023-05-09", "Zuzanna, Zuzanna, Zuzanna knits."), ("2023-06-09", "Zuzanna sews."))
     given = Recall(tuple(Hit(r, 1.0) for r in records))
-    for question, day in (("When did Zuzanna Zuzanna pet a dotted toad?", 6), ("When did Zuzanna wees?", 5)):
-        assert answer(question, given, embedder=Letters(), threshold=0).text == f"2023-0{day}-09"
+    question = "When did Zuzanna, Zuzanna, Zuzanna wees?"
+    assert answer(question, given, embedder=Letters(), threshold=0).text == "2023-06-09"
