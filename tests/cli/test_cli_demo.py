@@ -6,7 +6,7 @@ from command_line import Run, of
 
 
 def test_the_demo_remembers_three_files_and_gets_every_question_about_time_right(run: Run) -> None:
-    shown = of(run("demo", "--no-vectors", "--json"))
+    shown = of(run("demo", "--json"))
     assert [one["file"] for one in shown["remembered"]] == ["tale.txt", "chat.json", "diary.json"]
     assert len(shown["profile"]) == 3
     about_time = ("When", "Which came first", "How many days")
