@@ -37,15 +37,13 @@ class SecondKey:
 
     def parts(self, texts: Sequence[str]) -> list[list[Part]]:
         """The parts `inner` gives, and after them the sentence least like all of them together."""
-        found = self._inner.parts(texts)
         cuts = [_sentences(text) for text in texts]
         said = [text[a:b] for text, some in zip(texts, cuts, strict=True) for a, b in some]
-        if not said:
-            return found
-        vectors = np.split(self._inner.encode(said), np.cumsum([len(some) for some in cuts])[:-1])
+        found = self._inner.parts([*texts, *said])  # one pass of the model for both
+        spoken = iter(found[len(texts) :])
         return [
-            [*parts, _passing(parts, some, of)] if some else parts
-            for parts, some, of in zip(found, cuts, vectors, strict=True)
+            [*parts, *_passing(parts, [(cut, next(spoken)) for cut in some])]
+            for parts, some in zip(found, cuts, strict=False)
         ]
 
 
@@ -57,8 +55,15 @@ def _sentences(text: str) -> list[tuple[int, int]]:
     return cuts if len(cuts) > 1 else []
 
 
-def _passing(parts: Sequence[Part], cuts: Sequence[tuple[int, int]], vectors: Floats) -> Part:
-    """The sentence with the least similarity to the sum of the parts; the earliest of equal ones."""
+def _passing(parts: Sequence[Part], said: Sequence[tuple[tuple[int, int], Sequence[Part]]]) -> list[Part]:
+    """The sentence with the least similarity to the sum of the parts, the earliest of equal ones.
+
+    None where no sentence was given; one without any token is passed over.
+    """
     whole = np.sum([part.vector for part in parts], axis=0)
-    at = int(np.argmin(vectors @ whole))
-    return Part(*cuts[at], vectors[at])
+    keys = []
+    for (start, end), own in said:
+        if own:
+            vector: Floats = np.sum([part.vector for part in own], axis=0)
+            keys.append(Part(start, end, vector / np.linalg.norm(vector)))
+    return [min(keys, key=lambda key: float(key.vector @ whole))] if keys else []
