@@ -107,18 +107,20 @@ class Mirror:
             setattr(self, name, getattr(self, name)[rows])
 
     def _append(self, columns: dict[str, NDArray[np.generic]]) -> None:
-        coded = {name: np.array([self._code(value) for value in columns[name]], np.int32) for name in _CODED}
+        coded = {name: self._coded(columns[name].tolist()) for name in _CODED}
         together = zip(*(coded[name].tolist() for name in ("space", "source", "session")), strict=True)
         group = [self._groups.setdefault(key, len(self._groups)) for key in together]
         more = columns | coded | {"ids": columns["id"], "_group": np.array(group, np.int32)}
         for name in self._columns():
             setattr(self, name, np.concatenate([getattr(self, name), more[name]]))
 
-    def _code(self, name: str | None) -> int:
-        code = self._codes.setdefault(name, len(self.names))
-        if code == len(self.names):
-            self.names.append(name)
-        return code
+    def _coded(self, values: list[str | None]) -> NDArray[np.int32]:
+        """A number per value, the same for the same; new values get the next ones."""
+        for value in dict.fromkeys(values):
+            if value not in self._codes:
+                self._codes[value] = len(self.names)
+                self.names.append(value)
+        return np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values))
 
     def _join(self) -> None:
         """Find every row's neighbours; what stands in the profile is nobody's."""
