@@ -18,6 +18,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from tempfile import gettempdir
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
@@ -43,7 +44,8 @@ class Options:
         part: which half of the cases to run.
         limit: at most so many cases.
         extra: options of one task, by name.
-        cache: folder where vectors of texts already embedded are kept; None for none.
+        cache: folder where vectors of texts already embedded are kept, so that a run continues where it
+            stopped; by default one among the temporary files.
     """
 
     part: Literal["all", "tune", "report"] = "all"
@@ -68,7 +70,7 @@ class Options:
 
         embedder = open_embedder("default")
         assert embedder is not None
-        return CachedEmbedder(embedder, self.cache) if self.cache else embedder
+        return CachedEmbedder(embedder, self.cache or Path(gettempdir()) / "mnemic-bench")
 
     @cached_property
     def embedder(self) -> Embedder:

@@ -21,7 +21,8 @@ data_option = click.option(
 )  # fmt: skip
 cache_option = click.option(
     "--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", envvar="MNEMIC_BENCH_CACHE",
-    help="Keep vectors of texts here, so that a run continues where it stopped [env MNEMIC_BENCH_CACHE].",
+    help="Keep vectors of texts here, so that a run continues where it stopped "
+    "[env MNEMIC_BENCH_CACHE; default: among the temporary files].",
 )  # fmt: skip
 part_option = click.option(
     "--part", type=click.Choice(["all", "tune", "report"]), default="all", show_default=True,
