@@ -12,7 +12,6 @@ from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.slots import Slots
 
 PAPER = 0
-CLAIM = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from mnemic.kv.policy import Scored
 from mnemic.kv.slots import Slots
 
 PAPER = 0
-CLAIM = None
 
 
 @dataclass(frozen=True, kw_only=True)

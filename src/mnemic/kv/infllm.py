@@ -20,7 +20,6 @@ from mnemic.kv.slots import Slots
 from mnemic.kv.tiered import Match, Represent, Tiered
 
 PAPER = 68
-CLAIM = None
 
 
 @dataclass(frozen=True, kw_only=True)

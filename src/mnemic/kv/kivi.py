@@ -19,7 +19,6 @@ from mnemic.kv.slots import Slots
 from mnemic.types import MnemicError
 
 PAPER = 0
-CLAIM = None
 
 
 @dataclass(frozen=True, kw_only=True)

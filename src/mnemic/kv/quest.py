@@ -15,7 +15,6 @@ from mnemic.kv.recall import bounds, match_bounds
 from mnemic.kv.tiered import Match, Represent
 
 PAPER = 0
-CLAIM = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,6 @@ from mnemic.kv.slots import Slots
 from mnemic.types import MnemicError
 
 PAPER = 48
-CLAIM = None
 REPEATS = 4
 
 

@@ -17,7 +17,6 @@ from mnemic.kv.recall import match_every_key
 from mnemic.kv.tiered import Match, Represent
 
 PAPER = 50
-CLAIM = None
 
 
 @dataclass(frozen=True, kw_only=True)

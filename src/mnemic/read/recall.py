@@ -114,7 +114,7 @@ def _evidence(
     words = np.where(among, mirror.words(wanted, space), np.float32(0))
     vectors, parts = mirror.vectors(embedder.encode([text])[0]) if embedder else (None, None)
     fused = fuse.fuse(
-        words, vectors, among, _covered(wanted, record(int(words.argmax()))) if words.any() else 0.0
+        words, vectors, among, covered(wanted, record(int(words.argmax()))) if words.any() else 0.0
     )
     spoken = fuse.with_sessions(fused, mirror.conversation, among)
 
@@ -131,7 +131,7 @@ def _evidence(
     )
 
 
-def _covered(wanted: Sequence[str], record: Record) -> float:
+def covered(wanted: Sequence[str], record: Record) -> float:
     """The share of the distinct terms `wanted` that stand in a record or its author's name."""
     said = set(terms(f"{record.author}: {record.text}"))
     return len(said.intersection(wanted)) / len(set(wanted))

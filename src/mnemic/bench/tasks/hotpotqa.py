@@ -13,14 +13,15 @@ from mnemic.bench.held import best_first, equal_rank_fusion, held
 from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.index.words import query_terms
 from mnemic.read import fuse
-from mnemic.read.recall import recall
+from mnemic.read.recall import covered, recall
 from mnemic.types import DEFAULT_SPACE, MnemicError, Record
 
 NAME = "hotpotqa"
 FOLDER = "hotpotqa"
 PROTOCOL = """One hundred questions over the pooled corpus of their contexts; gold are the two passages with
 supporting facts. recall@k: share of the two among the first k; both@k: both of them. A passage is its title, a
-line break and its text; with "titles hidden" it is the text alone. No language model."""
+line break and its text; with "titles hidden" it is the text alone. "one look-up": no name is followed. No
+language model."""
 
 CUTS = (2, 5, 10)
 
@@ -65,12 +66,15 @@ def run(data: Path, options: Options) -> Outcome:
             for case in options.progress(options.chosen(cases, lambda case: case.id), NAME + label):
                 asked = options.embedder.encode([case.question])[0]
                 found = recall(store, mirror, options.embedder, case.question, k=max(CUTS))
-                words = mirror.words(query_terms(case.question), DEFAULT_SPACE)
+                wanted = query_terms(case.question)
+                words = mirror.words(wanted, DEFAULT_SPACE)
+                (likeliest,) = store.get([int(mirror.ids[words.argmax()])])
+                share = covered(wanted, likeliest)
                 vectors, _ = plain.vectors(asked)
                 by_system: dict[str, Sequence[int]] = {
                     "mnemic": [row_of[hit.record.id] for hit in found],
                     "mnemic, one look-up": best_first(
-                        fuse.fuse(words, mirror.vectors(asked)[0], among)
+                        fuse.fuse(words, mirror.vectors(asked)[0], among, share)
                     ).tolist(),
                     "FTS5 words": best_first(words).tolist(),
                     "MiniLM": best_first(vectors).tolist(),
