@@ -1,5 +1,6 @@
 """Time expressions mean, seen from a Friday in June, what a calendar on the wall says."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnemic.read import atoms
 from mnemic.read import calendar as cal
 from mnemic.read.expressions import Expression, expressions
 from mnemic.types import When, moment, seconds
+from mnemic.worlds.tale import tale
 
 NOW = seconds(datetime(2023, 6, 2, 10, 30, tzinfo=UTC))  # a Friday
 
@@ -242,3 +245,12 @@ def test_any_text_is_survived(text: str, now: float) -> None:
 def test_easter_is_where_the_church_put_it() -> None:
     known = ["1818-03-22", "1943-04-25", "2000-04-23", "2016-03-27", "2023-04-09", "2024-03-31", "2038-04-25"]
     assert [cal.easter(int(day[:4])).date().isoformat() for day in known] == known
+
+
+def test_the_clue_that_saves_looking_for_times_overlooks_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = re.split(r"[.?!]", "".join(tale(seed).text for seed in range(3)))
+    said += [source for words, _ in atoms._RULES for source in re.findall(r"[a-z]{3,}", words._source)]
+    assert sum(not atoms._CLUE.search(text) for text in said) > 100
+    with_clue = [expressions(text, NOW) for text in said]
+    monkeypatch.setattr(atoms, "_CLUE", re.compile(""))
+    assert [expressions(text, NOW) for text in said] == with_clue

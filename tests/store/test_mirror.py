@@ -31,12 +31,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 class Churn(RuleBasedStateMachine):
-    """Two mirrors of one file, one asked after every step and one now and then, against the file itself."""
+    """Three mirrors of one file against the file: asked after every step, now and then, and new each time."""
 
     def __init__(self) -> None:
         super().__init__()
         import tempfile
 
+        self.kept_from, mirror.KEPT = mirror.KEPT, 2
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / "m.mnemic"
         self.store = Store.open(path, durability="normal")
@@ -47,6 +48,7 @@ class Churn(RuleBasedStateMachine):
         self.store.close()
         self.other.close()
         self.folder.cleanup()
+        mirror.KEPT = self.kept_from
 
     @rule(
         space=st.sampled_from(SPACES),
@@ -95,6 +97,10 @@ class Churn(RuleBasedStateMachine):
     @rule()
     def look_from_afar(self) -> None:
         self.agrees(self.far, self.other)
+
+    @rule()
+    def look_anew(self) -> None:
+        self.agrees(Mirror(self.other), self.other)
 
     @invariant()
     def the_near_mirror_agrees(self) -> None:
@@ -217,6 +223,35 @@ def test_a_kept_word_index_answers_like_a_new_one_and_is_gone_with_a_purge(
     store.purge([6])
     assert store.kept("words:default") is None
     assert not store.keep("words:default", held, seq=first._seq)
+    assert not any(b"quixotry5" in file.read_bytes() for file in store.path.parent.iterdir())
+
+
+def test_kept_rows_are_not_read_again_and_nothing_of_a_purged_record_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "KEPT", 5)
+    store.put([Record(text="sand", session=f"quixotry{n}", order=n) for n in range(20)])
+    first = Mirror(store)
+    first.refresh()
+    assert b"quixotry5" in (store.kept("rows") or b"")
+    store.put([Record(text="late", session="quixotry0", order=1)])
+    second = Mirror(store)
+    with monkeypatch.context() as strict:
+        read = []
+        columns = Store.columns
+        strict.setattr(Store, "columns", lambda self, ids: read.extend(ids.tolist()) or columns(self, ids=ids))
+        second.refresh()
+    assert read == [21]
+    assert second.next[0] == 20
+
+    store.purge([6])
+    assert store.kept("rows") is None
+    first._rows_kept = 0
+    first.refresh()
+    held = store.kept("rows")
+    assert held is not None
+    assert b"quixotry5" not in held
+    assert b"quixotry6" in held
     assert not any(b"quixotry5" in file.read_bytes() for file in store.path.parent.iterdir())
 
 

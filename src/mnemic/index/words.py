@@ -16,7 +16,6 @@ are passed over when they are counted, so that N, n(t) and avgdl always follow.
 from __future__ import annotations
 
 import io
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -28,6 +27,7 @@ import numpy as np
 import Stemmer
 from numpy.typing import NDArray
 
+from mnemic.patterns import pattern
 from mnemic.types import Floats, Ints, Mask
 
 K1, B, LEAST_IDF = 1.2, 0.75, 1e-6
@@ -45,10 +45,10 @@ _SIGNS = "".join(
     for block in range(0x900, 0xE00, 0x80)
     for first, last in ((0x00, 0x03), (0x3A, 0x4F), (0x62, 0x63))
 )
-_ASCII = re.compile(r"[a-z0-9]+")
-_WORD = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])(?:[^\W_]|[{_SIGNS}]))+")
-_PAIRED = re.compile(rf"[{_UNSPACED}]")
-_ACCENT = re.compile("[\u0300-\u036f]+")
+_ASCII = pattern(r"[a-z0-9]+")
+_WORD = pattern(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])(?:[^\W_]|[{_SIGNS}]))+")
+_PAIRED = pattern(rf"[{_UNSPACED}]")
+_ACCENT = pattern("[\u0300-\u036f]+")
 _FUNCTION_WORDS = """
 a about all am an and any are as at be because been being but by can could did do does doing for from had has
 have having he her hers him his how i if in into is it its just me my of on or our ours she so some such than

@@ -6,8 +6,8 @@ import json
 import logging
 import time
 from dataclasses import asdict
+from types import ModuleType
 
-from mnemic.recipes import load
 from mnemic.store import Store
 from mnemic.store.budget import enforce
 from mnemic.types import Budget, Record
@@ -30,7 +30,7 @@ class Budgets:
             MnemicError: there is no such rule.
             ValueError: a limit below zero.
         """
-        load("retain", rule)
+        _rule(rule)
         if budget and min(budget.nbytes or 0, budget.records or 0) < 0:
             raise ValueError(f"{budget} is below zero; give the bytes or records that may be kept")
         said = None if budget is None else json.dumps({"budget": asdict(budget), "rule": rule})
@@ -49,9 +49,15 @@ class Budgets:
         if (limit := self.of(space)) is None:
             return []
         budget, rule = limit
-        gone = enforce(self._store, budget, load("retain", rule).keep, space, time.time())
+        gone = enforce(self._store, budget, _rule(rule).keep, space, time.time())
         if gone:
             named = ", ".join(str(record.id) for record in gone[:10]) + (", ..." if len(gone) > 10 else "")
             counted = "1 record" if len(gone) == 1 else f"{len(gone)} records"
             log.warning("space %r is over its budget: %s forgotten (%s), until undo", space, counted, named)
         return gone
+
+
+def _rule(name: str) -> ModuleType:
+    from mnemic.recipes import load
+
+    return load("retain", name)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from mnemic.patterns import pattern
 from mnemic.store import Store, UnknownRecord
 from mnemic.types import Recall, Record
 
@@ -22,8 +23,8 @@ SHORTEST = 5  # words; anything shorter is said again by chance
 
 _BEFORE = "\"'“‘«(["  # goes with what is cut after it
 _AFTER = ".,;:!?…\"'”’»)]"  # goes with what is cut before it
-_WORD = re.compile(r"\w+")
-_BLOCK = re.compile(re.escape(OPEN) + r".*?" + re.escape(CLOSE), re.DOTALL)
+_WORD = pattern(r"\w+")
+_BLOCK = pattern(re.escape(OPEN) + r".*?" + re.escape(CLOSE), re.DOTALL)
 
 
 def block(recall: Recall) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 
+from mnemic.patterns import pattern
 from mnemic.read import calendar as cal
 from mnemic.read.calendar import Direction, Unit
 from mnemic.types import When, moment, seconds
@@ -167,7 +168,7 @@ def _feast(match: re.Match[str], now: datetime, ahead: Direction) -> When | None
     return of(int(match["year"])) if match["year"] else cal.yearly(of, now, _direction(match, ahead))
 
 
-_NAMED_AFTER = re.compile(  # "the Saturday market" is no time
+_NAMED_AFTER = pattern(  # "the Saturday market" is no time
     r"\s+(?!(?i:morning|afternoon|evening|night|last|next|following|previous|before|after|when|that|of|in|on|at|to|by|"
     r"and|or|was|is|i|we|you|he|she|they|it|the|this|with|for|from)\b)[a-z]+"
 )
@@ -294,25 +295,25 @@ def _years(match: re.Match[str], now: datetime, ahead: Direction) -> When | None
     return cal.years(first, last - first % 100 + 1)
 
 
-_BEFORE_TIME = re.compile(
+_BEFORE_TIME = pattern(
     r"\b(?:in|on|by|of|since|before|after|until|till|during|through(?:out)?|between|and|from|to|over|around|about|early|"
     r"late|mid|every|for|at|or)[ -](?:the )?$",
     re.IGNORECASE,
 )
-_BEFORE_YEAR = re.compile(
+_BEFORE_YEAR = pattern(
     r"(?:\b(?:in|on|by|of|since|before|after|until|till|during|through(?:out)?|between|and|from|to|over|around|about|"
     r"circa|early|late|mid|prior to|or)[ -]|[,–—(-] ?)(?:the )?$",
     re.IGNORECASE,
 )
-_COUNTED = re.compile(
+_COUNTED = pattern(
     r"\s+(?!(?:and|or|to|did|was|were|is|are|do|does|has|had|have|until|till|through|when|where|who|what|which|for|in|"
     r"at|on|the|a|an|he|she|they|it|we|i|you|my|his|her|as|with|by|from|if|but|so|before|after|on|onwards?|season|"
     r"world|summer|winter|olympics|election)\b)[a-z]+|[\d,.:/]\d|\s*%|\s*b\.?c"
 )
 
 _RULES: list[tuple[re.Pattern[str], Rule]] = [
-    (re.compile(rf"(?<!\w){pattern}\b", re.IGNORECASE), rule)
-    for pattern, rule in (
+    (pattern(rf"(?<!\w){words}\b", re.IGNORECASE), rule)
+    for words, rule in (
         (r"[12]\d{3}[-/]\d{1,2}[-/]\d{1,2}(?:\s*\([a-z]{3}\))?"
          r"(?:[t ]+\d{1,2}:\d{2}(?::\d{2})?(?:z|[+-]\d\d:?\d\d)?)?", _iso),
         (r"[12]\d{3}-\d{2}(?!-?\d)", _iso),
@@ -328,7 +329,7 @@ _RULES: list[tuple[re.Pattern[str], Rule]] = [
         (rf"(?:{_DIRECTION}\s+)?{_WEEKDAY}", _weekday),
         (rf"{_WEEKDAY}\s+(?P<of>last|this|next)\s+week", _weekday_of_week),
         (rf"(?P<of>last|this|next)\s+week['’]s\s+{_WEEKDAY}", _weekday_of_week),
-        (r"(?P<base>the day before yesterday|the day after tomorrow|yesterday|today|tomorrow|tonight)"
+        (r"(?P<base>the day before yesterday|the day after tomorrow|yesterday|today|tonight)"
          r"(?:\s+(?P<part>morning|afternoon|evening|night))?", _relative_day),
         (r"(?P<base>last)\s+(?P<part>night|evening)", _relative_day),
         (r"(?P<base>this)\s+(?P<part>morning|afternoon|evening)", _relative_day),
@@ -354,6 +355,12 @@ _RULES: list[tuple[re.Pattern[str], Rule]] = [
          _since_then),
     )
 ]  # fmt: skip
+_CLUE = pattern(  # every rule needs a digit, or a word that begins or ends so
+    r"\d|day|ties\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|spring|summer|autumn|fall|winter|tomorrow|"
+    r"tonight|night|evening|morning|afternoon|second|minute|hour|week|fortnight|month|quarter|year|centur|christmas|"
+    r"new year|valentine|hallow|easter|fourth of july|thanksgiving)",
+    re.IGNORECASE,
+)
 
 
 # --------------------------------------------------------------------------- atoms
@@ -361,9 +368,11 @@ _RULES: list[tuple[re.Pattern[str], Rule]] = [
 
 def atoms(text: str, now: datetime, ahead: Direction) -> list[Atom]:
     """The matches of all rules, of those that overlap the earliest and longest; earlier rules win a draw."""
+    if not _CLUE.search(text):
+        return []
     found = []
-    for rank, (pattern, rule) in enumerate(_RULES):
-        for match in pattern.finditer(text):
+    for rank, (words, rule) in enumerate(_RULES):
+        for match in words.finditer(text):
             found.append((match.start(), -match.end(), rank, match, rule))
     kept: list[Atom] = []
     for start, _, _, match, rule in sorted(found, key=lambda it: it[:3]):

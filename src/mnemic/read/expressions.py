@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from mnemic.patterns import pattern
 from mnemic.read import calendar as cal
 from mnemic.read.atoms import NUMBER, UNIT, Atom, atoms, number, part_of_day, unit
 from mnemic.read.calendar import Direction
@@ -34,26 +35,26 @@ class Expression:
     relation: Relation = "during"
 
 
-_LINK = re.compile(r"\s*(?P<word>and|to|until|till|through|[-–—])\s*(?:in\s+|the\s+)?", re.IGNORECASE)
-_OPENS_RANGE = re.compile(r"\b(?:(?P<between>between)|(?P<from>from))\s+(?:the\s+)?$", re.IGNORECASE)
-_EDGE = re.compile(
+_LINK = pattern(r"\s*(?P<word>and|to|until|till|through|[-–—])\s*(?:in\s+|the\s+)?", re.IGNORECASE)
+_OPENS_RANGE = pattern(r"\b(?:(?P<between>between)|(?P<from>from))\s+(?:the\s+)?$", re.IGNORECASE)
+_EDGE = pattern(
     r"(?:\b(?P<edge>early|mid|late)|(?:the\s+)?\b(?P<noun>beginning|start|middle|end|(?:first|second)\s+half)\s+of)"
     r"[- ](?:in\s+)?(?:the\s+)?$",
     re.IGNORECASE,
 )
-_SHIFT = re.compile(
+_SHIFT = pattern(
     rf"(?:\b{NUMBER}|\bthe)\s+{UNIT}\s+(?:(?P<before>before|prior\s+to|preceding)|after|following)\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
-_OF = re.compile(r"\bthe\s+(?P<unit>week|month|year)\s+of\s+(?:the\s+)?$", re.IGNORECASE)
-_ABOUT = re.compile(r"\b(?:about|around|circa|roughly|approximately)\s+(?:the\s+)?$", re.IGNORECASE)
-_PART_AFTER = re.compile(
+_OF = pattern(r"\bthe\s+(?P<unit>week|month|year)\s+of\s+(?:the\s+)?$", re.IGNORECASE)
+_ABOUT = pattern(r"\b(?:about|around|circa|roughly|approximately)\s+(?:the\s+)?$", re.IGNORECASE)
+_PART_AFTER = pattern(
     r"\s+(?:(?:in|at|during)\s+)?(?:the\s+)?(morning|afternoon|evening|night)\b", re.IGNORECASE
 )
 _CLOCK = r"(?P<hour>[012]?\d)(?::(?P<minute>[0-5]\d))?\s*(?P<half>am|pm|a\.m\.|p\.m\.)?"
-_CLOCK_AFTER = re.compile(rf",?\s+at\s+{_CLOCK}(?!\w)", re.IGNORECASE)
-_CLOCK_BEFORE = re.compile(rf"\bat\s+{_CLOCK}\s+(?:on\s+)?(?:the\s+)?$", re.IGNORECASE)
-_ONWARD = re.compile(r"\s+(?:on|onwards?)\b", re.IGNORECASE)
+_CLOCK_AFTER = pattern(rf",?\s+at\s+{_CLOCK}(?!\w)", re.IGNORECASE)
+_CLOCK_BEFORE = pattern(rf"\bat\s+{_CLOCK}\s+(?:on\s+)?(?:the\s+)?$", re.IGNORECASE)
+_ONWARD = pattern(r"\s+(?:on|onwards?)\b", re.IGNORECASE)
 _PREPOSITION_WORDS: dict[Relation, str] = {
     "before": r"before|prior\s+to|earlier\s+than",
     "until": r"until|till|up\s+to|by|as\s+of|no\s+later\s+than",
@@ -62,7 +63,7 @@ _PREPOSITION_WORDS: dict[Relation, str] = {
     "during": r"(?:back\s+)?in|on|at|during|within|over|throughout|through|from|of|for",
 }
 _PREPOSITIONS = {
-    relation: re.compile(rf"\b(?:{words})\s+(?:the\s+)?$", re.IGNORECASE)
+    relation: pattern(rf"\b(?:{words})\s+(?:the\s+)?$", re.IGNORECASE)
     for relation, words in _PREPOSITION_WORDS.items()
 }
 
@@ -81,7 +82,7 @@ def expressions(question: str, now: float) -> list[Expression]:
     return found
 
 
-_LOOKS_AHEAD = re.compile(
+_LOOKS_AHEAD = pattern(
     r"\b(?:will|shall|going to|upcoming|planned|planning|scheduled|plans? for)\b", re.IGNORECASE
 )
 
@@ -161,8 +162,8 @@ def _clock(day: When, match: re.Match[str]) -> When:
 
 def _related(text: str, expression: Expression, earliest: int) -> Expression:
     """The expression with the preposition before it."""
-    for relation, pattern in _PREPOSITIONS.items():
-        if found := pattern.search(text, earliest, expression.start):
+    for relation, words in _PREPOSITIONS.items():
+        if found := words.search(text, earliest, expression.start):
             end = expression.end
             if found[0].lower().startswith("from") and (onward := _ONWARD.match(text, end)):
                 relation, end = "since", onward.end()

@@ -23,6 +23,7 @@ import numpy as np
 
 from mnemic.index.flat import highest
 from mnemic.index.words import terms
+from mnemic.patterns import pattern
 from mnemic.types import Floats
 
 NAMED, FOLLOWED = 0.4, 0.9
@@ -31,16 +32,16 @@ EARLY, OPENING = 0.3, 12
 
 _JOINT = r"(?:of|the|and|de|in|for|on|la|du|von|van|del|der|&)"
 _CAPITAL = r"(?:(?:[A-Z]\.)+(?=\s?[A-Z])|[A-Z0-9À-ÞΑ-ΩА-Я][\w'’&]*)"
-_NAME = re.compile(rf"{_CAPITAL}(?:,?(?:\s{_JOINT})*[ \-–]{_CAPITAL})*")
-_OPENER = re.compile(
+_NAME = pattern(rf"{_CAPITAL}(?:,?(?:\s{_JOINT})*[ \-–]{_CAPITAL})*")
+_OPENER = pattern(
     """(?: an? | the | this | that | these | it | its | he | his | she | her | they | their | we | our | i | you
     | who | what | which | when | where | how | after | also | although | and | are | as | at | before | both
     | but | by | during | for | from | if | in | is | of | on | one | other | since | to | was | were | while
     | with )['’,]*""",
     re.VERBOSE | re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<=[a-z0-9)])[.!?]\s")
-_BRACKETS = re.compile(r"\([^)]*\)")
+_SENTENCE_END = pattern(r"(?<=[a-z0-9)])[.!?]\s")
+_BRACKETS = pattern(r"\([^)]*\)")
 _TITLE_WORDS = 12  # a longer first line is no title
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from mnemic.patterns import pattern
 from mnemic.read.atoms import ORDINALS
 from mnemic.read.expressions import Expression, Relation, expressions
 from mnemic.types import When
@@ -88,19 +89,19 @@ _EARLIER, _LATER = ("before", "until"), ("after", "since")
 
 # --------------------------------------------------------------------------- what kind of answer
 
-_DURATION = re.compile(
+_DURATION = pattern(
     r"\bhow\s+(?:many|much)\s+(?:\w+\s+)?(?:seconds|minutes|hours|days|weeks|months|years|decades|time)\b.*"
     r"\b(?:ago|between|before|after|since|pass(?:ed)?|elapsed?|until|from|been|take|took|apart|later|earlier|for)\b"
     r"|\bhow\s+long\s+(?:ago|after|before|since|until|between|has|have|had|did|do|does|was|were|will|it)\b",
     re.IGNORECASE,
 )
 _AUXILIARY = r"(?:is|was|are|were|am|do|does|did|has|have|had|will|would|can|should|exactly|\w+['’]s)"
-_DATE = re.compile(
+_DATE = pattern(
     rf"\b(?:since\s+|until\s+)?when\s+{_AUXILIARY}\b"
     r"|\b(?:what|which)\s+(?:\w+\s+)?(?:date|day|month|year|weekday|decade|century|time|season)\b",
     re.IGNORECASE,
 )
-_ORDER = re.compile(
+_ORDER = pattern(
     r"\b(?:which|who|what)\b.*\b(?:first|earlier|earliest|later|latest|last|before)\b.*\bor\b"
     r"|\b(?:which|who|what)\b.{0,60}?\b(?:came|come|comes|happened|occurred|took\s+place|started|was)\s+"
     r"(?:first|earlier|later|last)\b"
@@ -126,20 +127,20 @@ _NO_EVENT = (
     r"(?!\s+(?:names?|aid|floor|class|grade|language|hand|person|world|lady|street|avenue|edition|place|draft|minute|"
     r"degree|cousin|half|quarter|resort|of\s+all)\b)"
 )
-_NTH = re.compile(
+_NTH = pattern(
     rf"\b(?P<word>{'|'.join(ORDINALS)}|(?P<digits>\d{{1,3}})(?:st|nd|rd|th))\s+"
     r"(?:time\b|(?=(?:visit|trip|meeting|session|call|attempt|appointment|conversation|lesson|interview|letter|"
     r"message|entry)\b))",
     re.IGNORECASE,
 )
-_FIRST = re.compile(rf"\b(?:very\s+)?(?:first|earliest)\b{_NO_EVENT}(?:\s+time\b)?", re.IGNORECASE)
-_LAST = re.compile(
+_FIRST = pattern(rf"\b(?:very\s+)?(?:first|earliest)\b{_NO_EVENT}(?:\s+time\b)?", re.IGNORECASE)
+_LAST = pattern(
     rf"\b(?:very\s+)?last\b{_NO_EVENT}(?:\s+time\b)?"
     r"(?!\s+(?:week|month|year|night|spring|summer|autumn|fall|winter|decade|century|weekend|quarter|\w+day|\d+|"
     r"few)\b)",
     re.IGNORECASE,
 )
-_LATEST = re.compile(
+_LATEST = pattern(
     r"\b(?:most\s+recent(?:ly)?|latest|newest|current(?:ly)?|right\s+now|now(?:adays)?|at\s+(?:the\s+moment|present)|"
     r"these\s+days|as\s+of\s+(?:now|today)|recently|lately|still|any\s?more)\b",
     re.IGNORECASE,
@@ -157,8 +158,8 @@ def _order(
     for nth in filter(free, _NTH.finditer(question)):
         n = int(nth["digits"]) if nth["digits"] else ORDINALS[nth["word"].lower()]
         return ("first" if n == 1 else n), nth.span()
-    for name, pattern in (("latest", _LATEST), ("first", _FIRST), ("last", _LAST)):
-        for match in filter(free, pattern.finditer(question)):
+    for name, words in (("latest", _LATEST), ("first", _FIRST), ("last", _LAST)):
+        for match in filter(free, words.finditer(question)):
             return name, match.span()  # type: ignore[return-value]
     return None, None
 
@@ -169,7 +170,7 @@ _RELATIONS: dict[str, Relation] = {
     "before": "before", "to": "before", "until": "until", "till": "until", "time": "until", "after": "after",
     "following": "after", "since": "since", "when": "during", "while": "during", "during": "during",
 }  # fmt: skip
-_ANCHOR = re.compile(
+_ANCHOR = pattern(
     r"\b(?P<relation>(?:(?:right|just|shortly|soon)\s+)?(?:before|prior\s+to|until|till|by\s+the\s+time|after|"
     r"following|since|when|while|during))\s+(?P<event>(?:i|we|you|he|she|they|it|my|our|your|his|her|their|its|the|a|"
     r"an|that|this|(?-i:[A-Z])\w+|\w+ing)\b[^?,;.]*)",

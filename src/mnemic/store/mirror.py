@@ -2,7 +2,8 @@
 
 A mirror holds no text: columns, postings of words, and vectors. Words and vectors are loaded when first asked
 for; all are kept in step with the file by its log of changes, whoever wrote them. Rows are in the order of ids.
-A mirror can always be thrown away.
+A mirror can always be thrown away; of a large one the file keeps columns and words, so that the next process
+need not make them anew.
 
 How common a word is, and how long a record, is counted within each space, so no tenant can feel another.
 """
@@ -10,6 +11,7 @@ How common a word is, and how long a record, is counted within each space, so no
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -27,11 +29,15 @@ from mnemic.types import Filter, Floats, Ints, Mask, MnemicError
 PAGE = 1000  # records fetched at a time
 TEXTS = 200  # and with their text
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
-KEPT = 2000  # records of a space from which the file keeps its word index
+KEPT = 2000  # records from which the file keeps columns, and of a space its word index
 EXACT = 50  # records whose similarity is computed from the vectors in the file
 PATIENCE = 3  # refreshes (one a recall) at which it does, before a word index is built
 
 _CODED = ("space", "source", "session", "author", "kind")
+_ROW = np.dtype(
+    [("ids", np.int64), *((name, np.int32) for name in (*_CODED, "_group")), ("order", np.int64)]
+    + [(name, np.float64) for name in ("when_start", "when_end", "written")]
+)
 
 
 class Mirror:
@@ -65,6 +71,7 @@ class Mirror:
         self._refreshes = 0
         self._first: dict[int, int] = {}  # the refresh after which a space was first asked for words
         self._kept: dict[int, int] = {}  # documents in the word index as the file last kept it
+        self._rows_kept = 0  # rows as the file last kept them
         self._vectors: FlatIndex | None = None
         self._vector_rows = np.empty(0, np.int32)  # row here of each row there, -1 where removed
         self._vector_parts = np.empty(0, np.int32)  # which part of its record
@@ -77,6 +84,8 @@ class Mirror:
     def refresh(self) -> None:
         """Take in what was written since the last call, by any process; a moment's work if nothing was."""
         self._refreshes += 1
+        if not self._seq:
+            self._load_rows()
         seq, live, gone = self._store.changes(self._seq)
         if seq == self._seq:
             return
@@ -91,6 +100,7 @@ class Mirror:
             self._keep(np.argsort(self.ids))
         if len(gone) or len(new):
             self._join()
+        self._keep_rows()
         for code in self._words:
             self._match_words(code)
         if self._vectors is not None:
@@ -99,11 +109,41 @@ class Mirror:
                 self._vectors = FlatIndex()
             self._add_vectors(self._vectors, live)
 
-    def _columns(self) -> tuple[str, ...]:
-        return ("ids", *_CODED, "_group", "order", "when_start", "when_end", "written")
+    def _load_rows(self) -> None:
+        """Take the rows that the file has kept, as of an earlier entry of its log, if it has."""
+        data = self._store.kept("rows")
+        if data is None:
+            return
+        head, _, body = data.partition(b"\n")
+        self._seq, self.names = json.loads(head)
+        table = np.frombuffer(body, _ROW)
+        for name in _ROW.fields or ():
+            setattr(self, name, table[name].copy())
+        self._codes = {value: code for code, value in enumerate(self.names)}
+        _, first, numbers = np.unique(self._group, return_index=True, return_inverse=True)
+        self._group = numbers.astype(np.int32)  # without gaps
+        groups = zip(*(getattr(self, name)[first].tolist() for name in _CODED[:3]), strict=True)
+        self._groups = {group: number for number, group in enumerate(groups)}
+        self._rows_kept = len(self)
+        self._join()
+
+    def _keep_rows(self) -> None:
+        """Have the file keep the rows when they have grown much; no name that only removed ones had."""
+        if len(self) < KEPT or 4 * (len(self) - self._rows_kept) <= len(self):
+            return
+        table = np.empty(len(self), _ROW)
+        for name in _ROW.fields or ():
+            table[name] = getattr(self, name)
+        used, codes = np.unique([table[name] for name in _CODED], return_inverse=True)
+        for name, recoded in zip(_CODED, codes.reshape(len(_CODED), -1), strict=True):
+            table[name] = recoded
+        head = json.dumps([self._seq, [self.names[code] for code in used]]).encode()
+        with suppress(MnemicError):  # a file that cannot be written answers all the same
+            if self._store.keep("rows", head + b"\n" + table.tobytes(), self._seq):
+                self._rows_kept = len(self)
 
     def _keep(self, rows: Mask | Ints) -> None:
-        for name in self._columns():
+        for name in _ROW.fields or ():
             setattr(self, name, getattr(self, name)[rows])
 
     def _append(self, columns: dict[str, NDArray[np.generic]]) -> None:
@@ -111,7 +151,7 @@ class Mirror:
         together = zip(*(coded[name].tolist() for name in ("space", "source", "session")), strict=True)
         group = [self._groups.setdefault(key, len(self._groups)) for key in together]
         more = columns | coded | {"ids": columns["id"], "_group": np.array(group, np.int32)}
-        for name in self._columns():
+        for name in _ROW.fields or ():
             setattr(self, name, np.concatenate([getattr(self, name), more[name]]))
 
     def _coded(self, values: list[str | None]) -> NDArray[np.int32]:
@@ -261,7 +301,7 @@ class Mirror:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays (the tables of names and groups are not counted)."""
-        columns = sum(int(getattr(self, name).nbytes) for name in self._columns())
+        columns = sum(int(getattr(self, name).nbytes) for name in _ROW.fields or ())
         joined = self.previous.nbytes + self.next.nbytes + self._vector_rows.nbytes + self._vector_parts.nbytes
         vectors = 0 if self._vectors is None else self._vectors.nbytes
         words = sum(index.nbytes + 4 * len(self._word_rows[code]) for code, index in self._words.items())

@@ -85,8 +85,8 @@ def score(con: sqlite3.Connection, space: int, terms: Sequence[str]) -> tuple[In
     scores = np.zeros(len(ids))
     norms = K1 * (1 - B + B * lengths / max(lengths.mean(), 1e-9)) if len(ids) else lengths
     for term in coded(space, list(dict.fromkeys(terms))):
-        postings = con.execute("SELECT doc FROM words_at WHERE term = ?", (term,))
-        docs, counts = np.unique(np.fromiter((doc for (doc,) in postings), np.int64), return_counts=True)
+        (postings,) = con.execute("SELECT group_concat(doc) FROM words_at WHERE term = ?", (term,)).fetchone()
+        docs, counts = np.unique(np.fromstring(postings or "", np.int64, sep=","), return_counts=True)
         live = np.isin(docs, ids)
         docs, counts = docs[live], counts[live]
         at = np.searchsorted(ids, docs)

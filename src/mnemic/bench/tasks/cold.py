@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -20,10 +21,10 @@ FOLDER = None
 PROTOCOL = """Processes of their own, one after another in each round, over a memory of `records` generated
 turns of 75 words with vectors (see the bench speed): python that imports torch, the command `mnemic ask`, and
 `mnemic recall --no-vectors`. Milliseconds of wall clock from start to end; one case a round, after one round
-to warm the disk's cache. ask_per_torch: the ratio within a round. recall_words_imports_torch: 1 if `recall
---no-vectors` did. bytes_per_record: resident memory of a process that has built the word index, loaded all
-vectors and answered, less that of one that did the same in an empty memory, per record. Options: records
-(10000)."""
+that warms the disk's cache and writes bytecode, as an installation does. ask_per_torch: the ratio within a
+round. recall_words_imports_torch: 1 if `recall --no-vectors` did. bytes_per_record: resident memory of a
+process that has built the word index, loaded all vectors and answered, less that of one that did the same in an
+empty memory, per record. Options: records (10000)."""
 
 ASK = ["-m", "mnemic", "ask"]
 RECALL = ["-m", "mnemic", "recall", "--no-vectors"]
@@ -85,7 +86,8 @@ def _python(arguments: list[str]) -> str:
     Raises:
         MnemicError: it failed; the message ends with its last line.
     """
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise MnemicError(f"python {' '.join(arguments[:2])} failed: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout
