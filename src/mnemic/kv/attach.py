@@ -12,6 +12,7 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 
 from mnemic import recipes
 from mnemic.kv.cache import ATTENTION, MemoryCache, register
+from mnemic.kv.observe import install
 from mnemic.kv.policy import Policy, parse_bytes
 from mnemic.types import MnemicError
 
@@ -71,6 +72,7 @@ def attach(model: Any, method: str | Policy, *, budget: int | str | None = None,
     if config._attn_implementation != ATTENTION:
         model._before_mnemic = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
+        model._mnemic_hooks = install(model)
     windows = [setting.get("sliding_window") for setting in settings]
     return MemoryCache(
         model, chosen, None if budget is None else parse_bytes(budget), zip(windows, kinds, strict=True)
@@ -86,7 +88,9 @@ def detach(model: Any) -> None:
     if not hasattr(model, "_before_mnemic"):
         raise MnemicError(f"this {type(model).__name__} is not attached")
     model.set_attn_implementation(model._before_mnemic)
-    del model._before_mnemic
+    for hook in model._mnemic_hooks:
+        hook.remove()
+    del model._before_mnemic, model._mnemic_hooks
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from mnemic.kv.observe import Observed, Trail
 from mnemic.kv.policy import Layer, Policy, Store
 from mnemic.kv.slots import PAD
 from mnemic.types import MnemicError
@@ -89,7 +90,7 @@ class MemoryLayer(CacheLayerMixin):  # type: ignore[misc]
             out.append(
                 self.store.step(query[:, :, piece], keys[:, :, piece], values[:, :, piece], columns[:, piece])
             )
-            if (self.seen + stop) % self.store.block == 0:
+            if (self.seen + stop) % self.store.block == 0 and not self.owner.policy.observes:
                 self.store.settle(self.seen + stop)
             start = stop
         self.seen += count
@@ -132,6 +133,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
         budget: bytes it may own, over all layers; None for no limit.
         pads: [b], how many of the tokens read were padding; None if no mask was ever given.
         reading: a text is only being read, nothing is asked: methods that recall may leave it out.
+        trail: the hidden states that the next tokens are predicted from, where the method observes.
+        before: hidden states of the pieces of a pass that was split (see `mnemic.kv.observe`).
     """
 
     def __init__(
@@ -142,6 +145,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
         self.budget = budget
         self.pads: Tensor | None = None
         self.reading = False
+        self.trail = Trail()
+        self.before: list[Tensor] = []
         self.modules = {module for module in model.modules() if hasattr(module, "layer_idx")}
         super().__init__([MemoryLayer(self, i, window, kind) for i, (window, kind) in enumerate(layers)])
         self.shares = None if budget is None else policy.allocate(len(self.layers), budget)
@@ -172,6 +177,32 @@ class MemoryCache(Cache):  # type: ignore[misc]
         )
         return self.policy.store(layer.shape, None if self.shares is None else self.shares[layer.index])
 
+    def observe(self, ids: Tensor, hidden: Tensor, mask: Tensor | None) -> None:
+        """Tell the stores what the piece was that they have just kept, and let them settle at a block's end.
+
+        Args:
+            ids: its tokens [b, q]; hidden: their last hidden states [b, q, d].
+            mask: [b, seen], 0 where a token is padding; None: nowhere.
+        """
+        real = torch.ones_like(ids).bool() if mask is None else mask[:, -ids.shape[1] :].bool()
+        seen = Observed(ids, real, self.trail.follow(hidden, real), self.model)
+        for layer in self.layers:
+            layer.store.observe(seen)
+            if layer.seen % layer.store.block == 0:
+                layer.store.settle(layer.seen)
+        if self.get_seq_length() % self.policy.block == 0:
+            self.trail.settle()
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget minus that many of the last tokens.
+
+        Raises:
+            MnemicError: what was there has been let go of.
+        """
+        if self.policy.observes and -self.get_seq_length() <= tokens_to_remove < 0:
+            self.trail.crop(-tokens_to_remove, self.get_seq_length())
+        super().crop(tokens_to_remove)
+
     def note_padding(self, mask: Tensor, seen: int) -> None:
         """Count the padding among the tokens: mask [b, seen + new], false where there is some.
 
@@ -188,7 +219,7 @@ class MemoryCache(Cache):  # type: ignore[misc]
 
     def reset(self) -> None:
         super().reset()
-        self.pads = None
+        self.pads, self.trail = None, Trail()
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         self._rows(lambda x: x.index_select(0, beam_idx.to(x.device)))
@@ -215,6 +246,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
                 layer.store.rows(change)
         if self.pads is not None:
             self.pads = change(self.pads)
+        if self.trail.states is not None:
+            self.trail.states = change(self.trail.states)
 
     @property
     def nbytes(self) -> int:
@@ -228,6 +261,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
                 yield from layer.store.tensors().values()
         if self.pads is not None:
             yield self.pads
+        if self.trail.states is not None:
+            yield self.trail.states
 
     @property
     def nbytes_offloaded(self) -> int:

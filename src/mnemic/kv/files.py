@@ -54,6 +54,8 @@ def save(cache: MemoryCache, path: str | Path) -> Path:
         plain.append({"seen": layer.seen, "settled": layer.store.settled, "shape": shape})
     if cache.pads is not None:
         tensors["pads"] = cache.pads
+    if cache.trail.states is not None:
+        tensors["trail"] = cache.trail.states
     meta = {
         "format": FORMAT,
         "model": fingerprint(cache.model),
@@ -96,7 +98,7 @@ def load(path: str | Path, model: Any) -> MemoryCache:
         )
     options = json.loads(meta["options"])
     cache = attach(model, policy(meta["method"], **options), budget=json.loads(meta["budget"]))
-    cache.pads = tensors.pop("pads", None)
+    cache.pads, cache.trail.states = tensors.pop("pads", None), tensors.pop("trail", None)
     for layer, plain in zip(cache.layers, json.loads(meta["layers"]), strict=True):
         shape = plain["shape"] | {"dtype": getattr(torch, plain["shape"]["dtype"])}
         layer.store = cache.make_store(layer, **shape)

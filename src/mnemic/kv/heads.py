@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mnemic.attention.positions import Rotary
+from mnemic.kv.observe import Observed
 from mnemic.kv.policy import Store
 from mnemic.kv.slots import Slots, attend, visible
 
@@ -47,6 +48,10 @@ class Heads:
             asking = (heads[:, None] * share + torch.arange(share)).flatten()
             out[:, asking] = store.step(query[:, asking], keys[:, heads], values[:, heads], columns)
         return out
+
+    def observe(self, seen: Observed) -> None:
+        for _, store in self.parts:
+            store.observe(seen)
 
     def settle(self, seen: int) -> None:
         for _, store in self.parts:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mnemic.attention.positions import Rotary
+from mnemic.kv.observe import Observed
 from mnemic.kv.retire import Codes, quantise, restore
 from mnemic.kv.slots import Slots, attend, visible
 
@@ -81,6 +82,9 @@ class Packed:
         if self.most is not None:
             new = {name: tensor[:, :, -self.most :].clone() for name, tensor in new.items()}
         self.codes = new
+
+    def observe(self, seen: Observed) -> None:
+        self.near.observe(seen)
 
     def settle(self, seen: int) -> None:
         self.near.settle(seen)

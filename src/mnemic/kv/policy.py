@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from mnemic.attention.positions import Rotary, rotary_of
+from mnemic.kv.observe import Observed, check_head
 from mnemic.kv.slots import Slots
 from mnemic.types import MnemicError
 
@@ -83,6 +84,7 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor: ...
+    def observe(self, seen: Observed) -> None: ...
     def settle(self, seen: int) -> None: ...
     def crop(self, count: int, seen: int) -> None: ...
     def tensors(self) -> dict[str, Tensor]: ...
@@ -101,8 +103,12 @@ class Policy:
 
     block: int = 64
 
+    observes: ClassVar[tuple[str, ...]] = ()  # what stores are told of each token: "ids", "surprise"
+
     def prepared(self, model: Any) -> Policy:
         """This policy with what it must know about the model, found once when attached."""
+        if "surprise" in self.observes:
+            check_head(model)
         return self
 
     def allocate(self, layers: int, nbytes: int) -> list[int]:
@@ -112,6 +118,11 @@ class Policy:
     def store(self, layer: Layer, nbytes: int | None) -> Store:
         """What keeps the pairs of one layer within `nbytes` (None: no limit)."""
         raise NotImplementedError
+
+    def trail_nbytes(self, layer: Layer) -> int:
+        """A layer's share of the hidden states that the next tokens are predicted from."""
+        width = int(layer.model.config.get_text_config(decoder=True).hidden_size)
+        return -(-(self.block + 1) * layer.rows * width * layer.dtype.itemsize // layer.count)
 
     def capacity(
         self, layer: Layer, nbytes: int | None, *, least: int, headwise: bool, watch: bool, marks: bool
@@ -123,9 +134,10 @@ class Policy:
         """
         if nbytes is None:
             return None
-        column = 4 * layer.rows * (layer.groups if headwise else 1)
+        column = 4 * layer.rows * (layer.groups if headwise else 1) * (1 + len(self.observes))
         slot = layer.pair_nbytes + column + 4 * layer.rows * layer.groups * marks
         fixed = self.block * layer.rows * layer.heads * layer.width * layer.dtype.itemsize if watch else 0
+        fixed += self.trail_nbytes(layer) if self.observes else 0
         slots = (nbytes - fixed) // slot
         if slots < least + self.block:
             need = (least + self.block) * slot + fixed
@@ -164,5 +176,5 @@ class Scored(Policy):
         )
         return Slots(
             scale=layer.scale, capacity=capacity, block=self.block, window=layer.window, score=self.score,
-            watch=self.watch, headwise=self.headwise,
+            watch=self.watch, headwise=self.headwise, observes=self.observes,
         )  # fmt: skip

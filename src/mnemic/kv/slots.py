@@ -20,6 +20,7 @@ from mnemic.types import MnemicError
 
 if TYPE_CHECKING:
     from mnemic.attention.positions import Rotary
+    from mnemic.kv.observe import Observed
 
 PAD = -1
 
@@ -74,6 +75,8 @@ class Slots:
         columns: [b, g or 1, n].
         marks: [b, g, n] a running score per slot, for policies that keep one.
         queries: [b, h, up to block, d] of the running block, for policies that score by them.
+        ids, surprise: [b, g or 1, n] what was observed of each slot, for policies that ask for it; the tokens
+            of a pass are observed when it is over.
         settled: the column up to which slots may have been taken away.
         leaving: is told the index of the slots about to be taken away.
     """
@@ -94,6 +97,7 @@ class Slots:
         headwise: bool = False,
         rotary: Rotary | None = None,
         cap: int | None = None,
+        observes: tuple[str, ...] = (),
     ) -> None:
         self.scale = scale
         self.capacity = capacity
@@ -109,6 +113,9 @@ class Slots:
         self.leaving: Callable[[Tensor], None] | None = None
         self.marks: Tensor | None = None
         self.queries: Tensor | None = None
+        self.observes = observes
+        self.ids: Tensor | None = None
+        self.surprise: Tensor | None = None
 
     def __len__(self) -> int:
         return self.keys.shape[2] if hasattr(self, "keys") else 0
@@ -133,6 +140,15 @@ class Slots:
         self.keys, self.values, self.columns = keys.contiguous(), values.contiguous(), new.contiguous()
         if self.watch:
             self.queries = query.clone() if self.queries is None else torch.cat((self.queries, query), 2)
+
+    def observe(self, seen: Observed) -> None:
+        """Note what the newest slots are."""
+        for name in self.observes:
+            new = getattr(seen, name)
+            new = new.to(torch.int32) if name == "ids" else new
+            new = new[:, None].expand(-1, self.columns.shape[1], -1)
+            old = getattr(self, name)
+            setattr(self, name, new.contiguous() if old is None else torch.cat((old, new), 2))
 
     def logits(self, query: Tensor, columns: Tensor) -> Tensor:
         """scale·q·k, -inf where not visible, no slot farther than `cap`: [b, g, (h/g)·q, n]."""
@@ -171,7 +187,9 @@ class Slots:
         rows = index.expand(-1, self.keys.shape[1], -1)
         self.keys = self.keys.gather(2, rows[..., None].expand(-1, -1, -1, self.keys.shape[3]))
         self.values = self.values.gather(2, rows[..., None].expand(-1, -1, -1, self.values.shape[3]))
-        self.columns = self.columns.gather(2, index.expand(-1, self.columns.shape[1], -1))
+        for name in ("columns", *self.observes):
+            column = getattr(self, name)
+            setattr(self, name, column.gather(2, index.expand(-1, column.shape[1], -1)))
         if self.marks is not None:
             self.marks = self.marks.gather(2, rows)
 
@@ -188,7 +206,8 @@ class Slots:
             )
         stop = len(self) - count
         self.keys, self.values = self.keys[:, :, :stop].clone(), self.values[:, :, :stop].clone()
-        self.columns = self.columns[:, :, :stop].clone()
+        for name in ("columns", *self.observes):
+            setattr(self, name, getattr(self, name)[:, :, :stop].clone())
         if self.queries is not None:
             left = self.queries.shape[2] - count
             self.queries = self.queries[:, :, :left].clone() if left > 0 else None

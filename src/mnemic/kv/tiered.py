@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mnemic.kv.mapped import Mapped
+from mnemic.kv.observe import Observed
 from mnemic.kv.slots import PAD, Slots, best, fold
 
 Represent = Callable[[Tensor, Tensor | None], Tensor]
@@ -129,6 +130,9 @@ class Tiered:
             )
         for name, tensor in block.items():
             self.far[name].append(tensor)
+
+    def observe(self, seen: Observed) -> None:
+        self.near.observe(seen)
 
     def settle(self, seen: int) -> None:
         self.near.settle(seen)
