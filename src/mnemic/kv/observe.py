@@ -185,8 +185,8 @@ def _join(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: An
         return None
     if cache.before and len(output) > 2:
         raise MnemicError(
-            f"{type(cache.policy).__name__} reads a text in blocks and cannot hand out the hidden states of all "
-            "layers, or attentions; leave output_hidden_states and output_attentions out"
+            f"{type(cache.policy).__name__} reads a text in blocks and cannot hand out the hidden states of "
+            "all layers, or attentions; leave output_hidden_states and output_attentions out"
         )
     cache.observe(kwargs["input_ids"], output[0], kwargs.get("attention_mask"))
     if not cache.before:
