@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from typing import Any
 
 import pytest
@@ -14,10 +15,15 @@ from tiny import build, ids
 
 from mnemic import kv, recipes
 from mnemic.kv.attach import policy
+from mnemic.kv.keyformer import Noisy
 from mnemic.kv.policy import Scored
+from mnemic.kv.score import gumbel
 
-EVICTING = [name for name in recipes.names("kv") if isinstance(policy(name), Scored)]
-OPTIONS: dict[str, dict[str, Any]] = {"streaming": {"positions": "true"}}
+EVICTING = [n for n in recipes.names("kv") if isinstance(getattr(policy(n), "over", policy(n)), Scored)]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "streaming": {"positions": "true"},
+    "pyramidkv": {"over": policy("snapkv", recent=4)},
+}
 BUDGET = 3 * 40 * 200  # three layers, about forty slots each
 LENGTH = 150
 
@@ -39,7 +45,7 @@ def test_evicting_equals_a_full_cache_with_those_slots_masked(method: str, archi
             [model(x[:, :101], past_key_values=cache).logits, model(x[:, 101:], past_key_values=cache).logits],
             1,
         )
-    assert all(len(layer.store) < LENGTH / 2 for layer in cache.layers)
+    assert sum(len(layer.store) for layer in cache.layers) < LENGTH * 1.5  # of three layers
     assert cache.nbytes <= BUDGET
     torch.testing.assert_close(logits, masked_logits(model, x, held, cache.policy.block), atol=1e-5, rtol=0)
 
@@ -117,3 +123,59 @@ def test_compact_positions_equal_a_text_of_only_the_kept_tokens_in_the_first_lay
     with torch.inference_mode():
         expected = model(torch.cat((x[:, kept], x[:, :1]), 1)).logits[:, -1:]
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
+def test_a_pyramid_gives_lower_layers_more_and_all_of_them_the_budget() -> None:
+    model = build("llama")
+    cache = attached(model, "pyramidkv")
+    kv.read(model, cache, ids(1, LENGTH))
+    kept = [len(layer.store) for layer in cache.layers]
+    assert kept[0] - kept[1] > 5
+    assert abs(kept[0] - 2 * kept[1] + kept[2]) <= 1
+    even = kv.attach(model, "pyramidkv", budget=BUDGET, block=8, beta=1, over=policy("snapkv", recent=4))
+    kv.read(model, even, ids(1, LENGTH))
+    assert abs(sum(kept) - sum(len(layer.store) for layer in even.layers)) <= 3
+    with pytest.raises(ValueError, match="beta is at least 1"):
+        policy("pyramidkv", beta=0.5)
+
+
+def test_noise_is_gumbel_drawn_by_place_and_never_twice() -> None:
+    at = torch.arange(200)
+    noise = gumbel(0, at[:, None], at)
+    assert abs(noise.mean() - 0.5772) < 0.03
+    assert abs(noise.var() - torch.pi**2 / 6) < 0.05
+    assert noise.unique().numel() > 0.99 * noise.numel()
+    torch.testing.assert_close(gumbel(0, at[50:, None], at[7:]), noise[50:, 7:])
+    assert not torch.equal(gumbel(1, at[:, None], at), noise)
+
+
+def test_accumulated_attention_with_noise_and_temperature_against_a_loop() -> None:
+    torch.manual_seed(0)
+    method = policy("keyformer", block=4, ramp=10, sinks=0, local=0.0)
+    slots = Noisy(scale=0.5, block=4, watch=True, headwise=True)
+    query, keys = torch.randn(1, 4, 12, 8), torch.randn(1, 2, 12, 8)
+    expected = torch.zeros(2, 12, dtype=torch.float64)
+    for start in range(0, 12, 4):
+        piece = slice(start, start + 4)
+        columns = torch.arange(start, start + 4, dtype=torch.int32)[None]
+        slots.write(query[:, :, piece], keys[:, :, piece], keys[:, :, piece], columns)
+        found = method.score(slots)
+        slots.queries = None
+    for head in range(4):
+        for i in range(12):
+            noise = torch.stack([gumbel(0, *torch.tensor([head, i, j])) for j in range(i + 1)]).double()
+            logits = keys[0, head // 2, : i + 1].double() @ query[0, head, i].double() * 0.5
+            tau = 1 + min(1, i / 10)
+            expected[head // 2, : i + 1] += ((logits + noise) / tau).softmax(0)
+    torch.testing.assert_close(found[0, :, :-1].double(), expected[:, :-1], atol=1e-5, rtol=0)
+
+
+def test_no_two_methods_keep_the_same() -> None:
+    """On random weights and one budget: two methods with the same logits would be one."""
+    model = build("llama")
+    x, found = ids(1, LENGTH), {}
+    for method in EVICTING:
+        with torch.inference_mode():
+            found[method] = model(x, past_key_values=attached(model, method)).logits[0, -1]
+    for one, other in itertools.combinations(EVICTING, 2):
+        assert not torch.allclose(found[one], found[other], atol=1e-4), (one, other)

@@ -199,7 +199,7 @@ def test_a_saved_cache_of_another_model_or_version_or_nothing_is_refused(llama: 
     with pytest.raises(MnemicError, match="another model"):
         kv.load(path, other)
     raw = path.read_bytes()
-    (tmp_path / "old").write_bytes(raw.replace(b"mnemic-kv-1", b"mnemic-kv-0"))
+    (tmp_path / "old").write_bytes(raw.replace(b"mnemic-kv-2", b"mnemic-kv-0"))
     with pytest.raises(MnemicError, match="mnemic-kv-0"):
         kv.load(tmp_path / "old", llama)
     (tmp_path / "cut").write_bytes(raw[:-100])

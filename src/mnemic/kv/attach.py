@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -22,16 +23,32 @@ _KINDS = ("full_attention", "sliding_attention")
 def policy(method: str, **options: Any) -> Policy:
     """The method of that name with these hyper-parameters; the others keep their paper's values.
 
+    "duo-attention over kivi" is the first method built over the second, where the first says what it is built
+    over (a field `over`); the hyper-parameters are the first one's.
+
     Raises:
         MnemicError: no such method.
         TypeError: it has no such hyper-parameter.
     """
+    method, _, under = method.partition(" over ")
+    if under:
+        options["over"] = policy(under)
+    options = {k: policy(**v) if isinstance(v, dict) and "method" in v else v for k, v in options.items()}
     module = recipes.load("kv", method)
     for item in vars(module).values():
         if isinstance(item, type) and issubclass(item, Policy) and item.__module__ == module.__name__:
             made: Policy = item(**options)
             return made
     raise MnemicError(f"{method!r} is no method for a cache that a model can be attached with")
+
+
+def described(chosen: Policy) -> dict[str, Any]:
+    """What `policy` makes this policy of again, as plain data."""
+    plain = {
+        field.name: described(value) if isinstance(value := getattr(chosen, field.name), Policy) else value
+        for field in dataclasses.fields(chosen)
+    }
+    return {"method": type(chosen).__module__.rpartition(".")[2].replace("_", "-"), **plain}
 
 
 def attach(model: Any, method: str | Policy, *, budget: int | str | None = None, **options: Any) -> MemoryCache:

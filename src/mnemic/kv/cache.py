@@ -149,7 +149,6 @@ class MemoryCache(Cache):  # type: ignore[misc]
         self.before: list[Tensor] = []
         self.modules = {module for module in model.modules() if hasattr(module, "layer_idx")}
         super().__init__([MemoryLayer(self, i, window, kind) for i, (window, kind) in enumerate(layers)])
-        self.shares = None if budget is None else policy.allocate(len(self.layers), budget)
 
     def check(self, layer: MemoryLayer) -> None:
         """Whether that layer may be written now.
@@ -175,7 +174,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
             model=self.model,
             **shape,
         )
-        return self.policy.store(layer.shape, None if self.shares is None else self.shares[layer.index])
+        share = None if self.budget is None else self.policy.allocate(layer.shape, self.budget)
+        return self.policy.store(layer.shape, share)
 
     def observe(self, ids: Tensor, hidden: Tensor, mask: Tensor | None) -> None:
         """Tell the stores what the piece was that they have just kept, and let them settle at a block's end.

@@ -6,7 +6,6 @@ they belong to, and what of a store is not a tensor.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -17,11 +16,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mnemic.kv.attach import attach, policy
+from mnemic.kv.attach import attach, described, policy
 from mnemic.kv.cache import MemoryCache
 from mnemic.types import MnemicError
 
-FORMAT = "mnemic-kv-1"
+FORMAT = "mnemic-kv-2"
 _SHAPE = ("rows", "heads", "groups", "width", "value_width", "scale")
 
 
@@ -59,8 +58,7 @@ def save(cache: MemoryCache, path: str | Path) -> Path:
     meta = {
         "format": FORMAT,
         "model": fingerprint(cache.model),
-        "method": type(cache.policy).__module__.rpartition(".")[2].replace("_", "-"),
-        "options": json.dumps(dataclasses.asdict(cache.policy)),
+        "policy": json.dumps(described(cache.policy)),
         "budget": json.dumps(cache.budget),
         "layers": json.dumps(plain),
     }
@@ -96,8 +94,7 @@ def load(path: str | Path, model: Any) -> MemoryCache:
             f"{path} was made with another model than this {type(model).__name__}; "
             "load that model, or read the text again"
         )
-    options = json.loads(meta["options"])
-    cache = attach(model, policy(meta["method"], **options), budget=json.loads(meta["budget"]))
+    cache = attach(model, policy(**json.loads(meta["policy"])), budget=json.loads(meta["budget"]))
     cache.pads, cache.trail.states = tensors.pop("pads", None), tensors.pop("trail", None)
     for layer, plain in zip(cache.layers, json.loads(meta["layers"]), strict=True):
         shape = plain["shape"] | {"dtype": getattr(torch, plain["shape"]["dtype"])}

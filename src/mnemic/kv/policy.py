@@ -111,9 +111,9 @@ class Policy:
             check_head(model)
         return self
 
-    def allocate(self, layers: int, nbytes: int) -> list[int]:
-        """The bytes each layer may own; equal shares unless a method says otherwise."""
-        return [nbytes // layers] * layers
+    def allocate(self, layer: Layer, nbytes: int) -> int:
+        """Which of `nbytes` for all layers this one may own; equal shares unless a method says otherwise."""
+        return nbytes // layer.count
 
     def store(self, layer: Layer, nbytes: int | None) -> Store:
         """What keeps the pairs of one layer within `nbytes` (None: no limit)."""
@@ -123,6 +123,13 @@ class Policy:
         """A layer's share of the hidden states that the next tokens are predicted from."""
         width = int(layer.model.config.get_text_config(decoder=True).hidden_size)
         return -(-(self.block + 1) * layer.rows * width * layer.dtype.itemsize // layer.count)
+
+    def sizes(self, layer: Layer, *, headwise: bool, watch: bool, marks: bool) -> tuple[int, int]:
+        """Bytes of a slot with what is kept beside it, and of what is kept whatever their number."""
+        column = 4 * layer.rows * (layer.groups if headwise else 1) * (1 + len(self.observes))
+        slot = layer.pair_nbytes + column + 4 * layer.rows * layer.groups * marks
+        fixed = self.block * layer.rows * layer.heads * layer.width * layer.dtype.itemsize * watch
+        return slot, fixed + (self.trail_nbytes(layer) if self.observes else 0)
 
     def capacity(
         self, layer: Layer, nbytes: int | None, *, least: int, headwise: bool, watch: bool, marks: bool
@@ -134,10 +141,7 @@ class Policy:
         """
         if nbytes is None:
             return None
-        column = 4 * layer.rows * (layer.groups if headwise else 1) * (1 + len(self.observes))
-        slot = layer.pair_nbytes + column + 4 * layer.rows * layer.groups * marks
-        fixed = self.block * layer.rows * layer.heads * layer.width * layer.dtype.itemsize if watch else 0
-        fixed += self.trail_nbytes(layer) if self.observes else 0
+        slot, fixed = self.sizes(layer, headwise=headwise, watch=watch, marks=marks)
         slots = (nbytes - fixed) // slot
         if slots < least + self.block:
             need = (least + self.block) * slot + fixed
@@ -168,6 +172,11 @@ class Scored(Policy):
     def score(self, slots: Slots) -> Tensor:
         """The worth of each slot [b, g or 1, n]; the highest are kept."""
         raise NotImplementedError
+
+    def least(self, layer: Layer) -> int:
+        """The fewest bytes a layer needs."""
+        slot, fixed = self.sizes(layer, headwise=self.headwise, watch=self.watch, marks=self.marks)
+        return fixed + slot * (self.sinks + self.recent + 1 + self.block)
 
     def store(self, layer: Layer, nbytes: int | None) -> Slots:
         least = self.sinks + self.recent + 1

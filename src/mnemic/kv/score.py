@@ -60,10 +60,30 @@ def received(slots: Slots, last: int | None = None) -> Tensor:
     return shared(attention, slots.keys.shape[1])
 
 
-def accumulated(slots: Slots) -> Tensor:
-    """All attention each slot has received so far [b, g, n]; the sum stays with the slots as their marks."""
-    total = received(slots)
+def accumulated(slots: Slots, total: Tensor | None = None) -> Tensor:
+    """All attention each slot has received so far [b, g, n]; the sum stays with the slots as their marks.
+
+    Args:
+        total: what it received from the running block, if that is not plain attention.
+    """
+    total = received(slots) if total is None else total
     if slots.marks is not None:
         total[..., : slots.marks.shape[2]] += slots.marks
     slots.marks = total
     return total
+
+
+def gumbel(seed: int, *places: Tensor) -> Tensor:
+    """Noise -ln(-ln u) drawn by where it stands: integer places, broadcast together; u is a hash of them."""
+    mixed = torch.tensor(seed)
+    for place in places:
+        mixed = _mix(mixed * 1_000_003 + place.to(torch.int64))
+    u = ((mixed & 0xFFFFFF).float() + 0.5) / (1 << 24)
+    return -(-u.log()).log()
+
+
+def _mix(x: Tensor) -> Tensor:
+    """A number that looks unrelated to each integer (the finaliser of splitmix64)."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ (x >> shift)) * factor
+    return x ^ (x >> 31)

@@ -56,12 +56,17 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: flo
     return folded.reshape(*query.shape[:3], values.shape[-1])
 
 
-def weights(query: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """The attention each slot receives [b, h, q, n], in float32."""
+def products(query: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """scale·q·k, -inf where not visible: [b, h, q, n], in float32."""
     g = keys.shape[1]
     logits = fold(query.float(), g) @ keys.float().transpose(-1, -2) * scale
     logits = logits.masked_fill(~mask.repeat(1, 1, query.shape[1] // g, 1), -torch.inf)
-    return logits.softmax(-1).reshape(*query.shape[:3], keys.shape[2])
+    return logits.reshape(*query.shape[:3], keys.shape[2])
+
+
+def weights(query: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """The attention each slot receives [b, h, q, n], in float32."""
+    return products(query, keys, mask, scale).softmax(-1)
 
 
 class Slots:
