@@ -32,3 +32,14 @@ def test_an_unknown_method_names_those_there_are() -> None:
         recipes.load("kv", "nothing")
     with pytest.raises(MnemicError, match="no room 'attic'"):
         recipes.recipes("attic")
+
+
+def test_recurrent_layers_are_listed_by_how_they_are_used() -> None:
+    from mnemic.recurrent import names
+
+    by_kind = [names(kind) for kind in ("causal", "encoder", "wrapper")]
+    assert "delta-rule" in names()
+    assert names() == by_kind[0]
+    assert sorted(name for each in by_kind for name in each) == recipes.names("recurrent")
+    with pytest.raises(MnemicError, match="no kind 'state' of layer; there are: causal, encoder, wrapper"):
+        names("state")  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Finds methods by file name: "em-llm" in the room "kv" is `kv/em_llm.py`. Nothing is registered by hand.
 
 A module is a method when it says `PAPER = <number>` at its top level; the first line of its docstring
-says what it does and `CLAIM`, if it has one, how that is shown. Listing reads the files without importing
+says what it does, `KIND`, in rooms that have several, how it is used, and `CLAIM`, if it has one, how what it
+does is shown. Listing reads the files without importing
 them, so that it stays cheap where methods need torch; loading imports exactly one.
 """
 
@@ -21,12 +22,16 @@ ROOMS = ("segment", "index", "retain", "store", "organise", "read", "attention",
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A method: where it lives, which paper it comes from (0: none of the covered ones), what it does."""
+    """A method: where it lives, which paper it comes from (0: none of the covered ones), what it does.
+
+    `kind` is how it is used, "" if its file does not say.
+    """
 
     room: str
     name: str
     paper: int
     summary: str
+    kind: str = ""
 
     def load(self) -> ModuleType:
         return importlib.import_module(f"mnemic.{self.room}.{self.name.replace('-', '_')}")
@@ -54,7 +59,8 @@ def recipes(room: str | None = None) -> tuple[Recipe, ...]:
             paper = _constant(tree, "PAPER")
             if isinstance(paper, int):
                 summary = (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")
-                found.append(Recipe(room, file.name[:-3].replace("_", "-"), paper, summary))
+                kind = _constant(tree, "KIND") or ""
+                found.append(Recipe(room, file.name[:-3].replace("_", "-"), paper, summary, str(kind)))
     return tuple(sorted(found, key=lambda recipe: recipe.name))
 
 

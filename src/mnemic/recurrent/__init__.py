@@ -7,11 +7,13 @@
     state.save("book.safetensors"); State.load("book.safetensors")
 
 A layer is four choices (Miras, paper 63): structure, attentional bias, retention and learning rule.
+Its file says by `KIND` how it is used: "causal" (as above, and where nothing is said), "encoder" (sees all of its
+input at once) or "wrapper" (goes around another model).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mnemic import recipes
 from mnemic.recurrent.engine.layer import Layer
@@ -23,13 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["SIZES", "Layer", "State", "build", "language_model", "names"]
 
+Kind = Literal["causal", "encoder", "wrapper"]
+
 SIZES = {"1M": (128, 5), "6M": (256, 8), "25M": (512, 8)}
 """Width and depth of models of about this many parameters, embeddings left out."""
 
 
-def names() -> list[str]:
-    """Names of all layers."""
-    return recipes.names("recurrent")
+def names(kind: Kind = "causal") -> list[str]:
+    """Names of all layers of a kind.
+
+    Raises:
+        MnemicError: no such kind.
+    """
+    if kind not in get_args(Kind):
+        raise MnemicError(f"there is no kind {kind!r} of layer; there are: {', '.join(get_args(Kind))}")
+    return [recipe.name for recipe in recipes.recipes("recurrent") if (recipe.kind or "causal") == kind]
 
 
 def build(name: str, dim: int, **options: Any) -> Layer:
