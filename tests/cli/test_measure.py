@@ -50,3 +50,7 @@ def test_methods_of_one_room_are_listed() -> None:
     listed = json.loads(CliRunner().invoke(main, ["methods", "recurrent", "--json"]).stdout)["methods"]
     assert {"linear-attention", "gated-delta-rule"} <= {each["name"] for each in listed}
     assert {each["room"] for each in listed} == {"recurrent"}
+    priced = {each["name"]: each for each in listed}["linear-attention"]
+    assert priced["kind"] == "causal"
+    assert priced["state_bytes"] == 4 * (4 * 64 * 65 + 3 * 3 * 256)
+    assert priced["operations_per_token"] > 2 * 5 * 256 * 256

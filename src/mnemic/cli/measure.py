@@ -35,14 +35,28 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True, hel
 @command("methods", memory=False)
 @click.argument("room", required=False, type=click.Choice(ROOMS))
 def methods_command(room: str | None, as_json: bool) -> None:
-    """The published methods that are here (of one ROOM): name, paper, what each does."""
+    """The published methods that are here (of one ROOM): name, paper, what each does.
+
+    For `recurrent` also the bytes of a layer's state ("+": it grows) and the operations a token costs it,
+    read 256 at once, at a width of 256 with 4 heads.
+    """
     found: list[dict[str, Any]] = [
         {"room": it.room, "name": it.name, "paper": it.paper, "summary": it.summary} for it in recipes(room)
     ]
+    if room == "recurrent":
+        from mnemic.recurrent.cost import priced
+
+        found = [it | priced(it["name"]) for it in found]
     if as_json:
         return print_json({"methods": found})
     for it in found:
-        click.echo(f"{it['room'] + '/' + it['name']:<28} {it['paper'] or '':>4}  {it['summary']}")
+        price = ""
+        if "state_bytes" in it:
+            grows = "+" if it["grows"] else " "
+            price = f"{it['state_bytes']:>11,} B{grows}{it['operations_per_token']:>11,} op  "
+        elif "kind" in it:
+            price = f"{it['kind']:<28} "
+        click.echo(f"{it['room'] + '/' + it['name']:<33} {it['paper'] or '':>4}  {price}{it['summary']}")
     return None
 
 

@@ -7,7 +7,7 @@
     state.save("book.safetensors"); State.load("book.safetensors")
 
 A layer is four choices (Miras, paper 63): structure, attentional bias, retention and learning rule.
-Its file says by `KIND` how it is used: "causal" (as above, and where nothing is said), "encoder" (sees all of its
+Its file says by `KIND` how it is used: "causal" (as above, and where nothing is said), "encoder" (sees all its
 input at once) or "wrapper" (goes around another model).
 """
 
