@@ -12,7 +12,10 @@ from mnemic.types import MnemicError
 
 LAYERS = names()
 DIM = 16
-SMALLER = {"lact": {"chunk": 8, "window": 8}}  # so that short texts reach past a chunk
+SMALLER = {  # so that short texts reach past a chunk, a window, a trained length
+    "lact": {"chunk": 8, "window": 8},
+    "gam": {"slots": 32},
+}
 
 
 def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: int) -> Layer:

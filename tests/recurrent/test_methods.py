@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mnemic.recurrent import build
+from mnemic.recurrent.aaren import LearntQuery
 from mnemic.recurrent.based import taylor
 from mnemic.recurrent.engine import bias, border
 from mnemic.recurrent.engine.linear import loop
 from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.scan import Leaves, scan
 from mnemic.recurrent.engine.structure import Perceptron
 from mnemic.recurrent.engine.windowed import Windowed
 from mnemic.recurrent.mom import Mixture
@@ -169,3 +173,52 @@ def test_the_sizes_of_a_mixture_and_a_window_are_checked() -> None:
         build("sliding-window", dim=8, heads=2, window=0)
     with pytest.raises(ValueError, match="power of two"):
         build("delta-rule", dim=8, heads=2, chunk=48)
+
+
+@settings(max_examples=12)
+@given(length=st.integers(1, 40))
+def test_a_scan_is_every_prefix_under_an_operator_that_does_not_commute(length: int) -> None:
+    turns = torch.randn(2, length, 3, 3, dtype=torch.float64)
+    flat = turns.flatten(-2)
+
+    def product(a: Leaves, b: Leaves) -> Leaves:
+        return ((b[0].unflatten(-1, (3, 3)) @ a[0].unflatten(-1, (3, 3))).flatten(-2),)
+
+    (got,) = scan(product, (flat,))
+    expected = torch.eye(3, dtype=torch.float64)
+    for t in range(length):
+        expected = turns[:, t] @ expected
+        assert torch.allclose(got[:, t].unflatten(-1, (3, 3)), expected)
+
+
+def test_aaren_is_softmax_attention_of_one_query_over_everything_read() -> None:
+    layer = LearntQuery("test", 8, 2, learnt_query=True).double()
+    k, v = 20 * torch.randn(1, 2, 50, 4, dtype=torch.float64), torch.randn(1, 2, 50, 4, dtype=torch.float64)
+    assert layer.query is not None
+    q = layer.query.expand_as(k)
+    got, _ = layer.remember(torch.zeros(1, 50, 8), q, k, v, layer.fresh(1), None)
+    scores = (q @ k.mT / 2).masked_fill(torch.ones(50, 50).triu(1).bool(), -torch.inf)
+    assert torch.allclose(got, F.softmax(scores, -1) @ v)
+
+
+def test_aarens_answer_does_not_depend_on_what_is_asked() -> None:
+    """A query that is no part of the token cannot choose a key: all orders of asking get the same memory."""
+    layer = build("aaren", dim=8, heads=2, conv=0)
+    text, last = torch.randn(1, 20, 8), torch.randn(1, 8)
+    _, state = layer(text)
+    _, shuffled = layer(text[:, torch.randperm(20)])
+    assert torch.allclose(layer.step(last, state)[0], layer.step(last, shuffled)[0], atol=1e-5)
+
+
+def test_gams_answer_is_its_equation_and_forgets_exactly_what_left_its_convolution() -> None:
+    layer = build("gam", dim=8, slots=16, conv=3).double()
+    x = torch.randn(1, 20, 8, dtype=torch.float64)
+    padded = F.pad(x, (0, 0, 2, 0))
+    local = sum(layer.conv.weight[i] * padded[:, i : i + 20] for i in range(3)) + layer.shift
+    a, b = torch.sigmoid(layer.gates(x)).chunk(2, -1)
+    found = F.softmax(x @ layer.bank[0].mT, -1) @ layer.bank[0]
+    assert torch.allclose(layer(x)[0], a * local + b * found)
+    changed = x.clone()
+    changed[:, :10] += 1
+    assert torch.equal(layer(x)[0][:, 12:], layer(changed)[0][:, 12:])
+    assert not torch.allclose(layer(x)[0][:, 11], layer(changed)[0][:, 11])

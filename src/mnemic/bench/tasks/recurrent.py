@@ -65,6 +65,8 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "yaad": {"head_dim": 11, "expansion": 1},
     "memora": {"head_dim": 11, "expansion": 1},
     "atlas": {"key_dim": 4, "value_dim": 8},
+    "aaren": {"key_dim": 4, "value_dim": 136},
+    "gam": {"conv": 36},
     "lact": {"key_dim": 6, "value_dim": 8, "chunk": 8, "window": 8},
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
@@ -193,6 +195,8 @@ def sized(layer: str, size: int) -> dict[str, int]:
     """The options that give a layer this size per head."""
     if layer == "sliding-window":
         return {"window": size}
+    if layer == "gam":
+        return {"conv": size}
     if layer in ("moneta", "yaad", "memora"):
         return {"head_dim": size}
     if layer in ("based", "atlas"):

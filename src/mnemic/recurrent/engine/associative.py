@@ -25,6 +25,7 @@ class Associative(Layer):
         dim: width of the tokens; heads: independent memories side by side.
         key_dim, value_dim: sizes per head; dim // heads if not given.
         conv: width of the short convolution before q, k and v; 0 for none.
+        learnt_query: one query a head for all tokens, a parameter, instead of one a token.
 
     Raises:
         ValueError: sizes that do not fit.
@@ -32,7 +33,7 @@ class Associative(Layer):
 
     def __init__(
         self, name: str, dim: int, heads: int, *, key_dim: int | None = None, value_dim: int | None = None,
-        conv: int = 4,
+        conv: int = 4, learnt_query: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(name, dim)
         if heads < 1 or ((key_dim is None or value_dim is None) and dim % heads):
@@ -46,7 +47,9 @@ class Associative(Layer):
             raise ValueError(
                 f"key_dim {self.key_dim}, value_dim {self.value_dim}, conv {conv}: need at least 1, 1, 0"
             )
-        channels = heads * (2 * self.key_dim + self.value_dim)
+        self.query = nn.Parameter(torch.randn(heads, 1, self.key_dim)) if learnt_query else None
+        self.sizes = [heads * self.key_dim] * (1 if learnt_query else 2) + [heads * self.value_dim]
+        channels = sum(self.sizes)
         self.project = nn.Linear(dim, channels, bias=False)
         self.conv = ShortConv(channels, conv) if conv else None
         self.gate = nn.Linear(dim, heads * self.value_dim, bias=False)
@@ -76,9 +79,9 @@ class Associative(Layer):
         kept: Tensors = {}
         if self.conv is not None:
             mixed, kept["past"] = self.conv(mixed, memory.pop("past"), lengths)
-        sizes = [self.heads * size for size in (self.key_dim, self.key_dim, self.value_dim)]
         with torch.autocast(x.device.type, enabled=False):
-            q, k, v = (split_heads(wide(each), self.heads) for each in mixed.split(sizes, -1))
+            *asked, k, v = (split_heads(wide(each), self.heads) for each in mixed.split(self.sizes, -1))
+            q = asked[0] if self.query is None else wide(self.query).expand_as(k)
             read, memory = self.remember(x, q, k, v, memory, lengths)
             read = self.norm(read).transpose(1, 2).flatten(2).to(mixed.dtype)
         return self.output(read * F.silu(self.gate(x))), memory | kept

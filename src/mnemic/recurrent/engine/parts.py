@@ -45,12 +45,17 @@ class ShortConv(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """x [batch, length, channels], past [batch, width - 1, channels] -> the same shapes."""
+        y, past = self.mix(x, past, lengths)
+        return F.silu(y), past
+
+    def mix(self, x: Tensor, past: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The convolution alone."""
         both = torch.cat([past.to(x.dtype), x], 1)
         length = x.shape[1]
         y = torch.zeros_like(x)
         for i, weight in enumerate(self.weight):
             y = torch.addcmul(y, both[:, i : i + length], weight)
-        return F.silu(y), last(past, x.to(past.dtype), lengths)
+        return y, last(past, x.to(past.dtype), lengths)
 
 
 class HeadNorm(nn.Module):
