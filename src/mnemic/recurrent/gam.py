@@ -2,8 +2,8 @@
 
     local = conv(x),   global = softmax(x M^T) M,   y = sigmoid(a) * local + sigmoid(b) * global,   (a, b) = W x
 
-The bank M is a parameter that no token changes: "associative memory" here is looking up what training put in, as
-a feed-forward layer does. What is remembered of a text is the convolution's window alone, so nothing read
+The bank M is a parameter that no token changes: "associative memory" here is looking up what training wrote,
+as a feed-forward layer does. What is remembered of a text is the convolution's window alone, so nothing read
 before it can be recalled. Acharya 2025, paper 74.
 """
 

@@ -67,6 +67,9 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "atlas": {"key_dim": 4, "value_dim": 8},
     "aaren": {"key_dim": 4, "value_dim": 136},
     "gam": {"conv": 36},
+    "lssl": {"size": 36},
+    "s4": {"size": 36},
+    "s4d": {"size": 36},
     "lact": {"key_dim": 6, "value_dim": 8, "chunk": 8, "window": 8},
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
@@ -197,6 +200,8 @@ def sized(layer: str, size: int) -> dict[str, int]:
         return {"window": size}
     if layer == "gam":
         return {"conv": size}
+    if layer in ("lssl", "s4", "s4d"):
+        return {"size": size}
     if layer in ("moneta", "yaad", "memora"):
         return {"head_dim": size}
     if layer in ("based", "atlas"):
