@@ -61,8 +61,8 @@ class Keyformer(Scored):
     def store(self, layer: Layer, nbytes: int | None) -> Slots:
         plain = super().store(layer, None if nbytes is None else nbytes - 4 * layer.rows)
         slots = Noisy(
-            scale=plain.scale, capacity=plain.capacity, block=plain.block, window=plain.window, score=self.score,
-            watch=True, headwise=True,
+            scale=plain.scale, capacity=plain.capacity, block=plain.block, window=plain.window,
+            score=self.score, watch=True, headwise=True,
         )  # fmt: skip
         slots.layer = layer.index
         return slots
