@@ -402,6 +402,7 @@ class Claim:
     Attributes:
         says: the effect, in one sentence.
         task: the bench task; method, baseline, sabotage: names of its systems.
+        options: of the bench, as `--option` gives them.
         metric: a per-case metric of that task.
         budget: what is held equal between the two, e.g. "the same 10 records".
         better: which direction is better.
@@ -416,6 +417,7 @@ class Claim:
     budget: str
     margin: float = 0.0
     better: Literal["more", "less"] = "more"
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- contracts

@@ -1,11 +1,16 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+import torch
 
 from mnemic.bench import runner
 from mnemic.bench.tasks import recurrent
-from mnemic.recurrent import build, names
+from mnemic.recurrent import build, jrt, names
+from mnemic.recurrent.engine.stack import Stack
 from mnemic.types import MnemicError
 
-TINY = recurrent.Preset(sizes=(), starts=1, steps=2, depth=1, length=24, pairs=2, vocab=16, batch=2, tests=6)
+TINY = recurrent.Preset((), 1, 2, 1, {"accuracy": {"length": 24, "pairs": 2, "vocab": 16}}, batch=2, tests=6)
 BASED = {"heads": 2, "key_dim": 6, "value_dim": 16}
 
 
@@ -18,7 +23,7 @@ def test_equal_bytes_are_equal_for_every_layer_whose_state_does_not_grow() -> No
 def test_every_system_is_scored_on_the_same_cases_and_beside_its_emptied_twin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(recurrent.PRESETS, "tiny", TINY)
+    monkeypatch.setitem(recurrent.PRESETS["associative"], "tiny", TINY)
     options = runner.Options(extra={"preset": "tiny", "layers": "delta-rule,based"}, quiet=True)
     outcome = recurrent.run(None, options)
     assert list(outcome.systems) == ["delta-rule", "delta-rule-emptied", "based", "based-emptied"]
@@ -26,6 +31,59 @@ def test_every_system_is_scored_on_the_same_cases_and_beside_its_emptied_twin(
     assert outcome.extra["state_bytes"]["based"] == build("based", dim=32, **BASED).state_bytes()
 
 
-def test_an_unknown_preset_is_refused() -> None:
+@pytest.mark.parametrize("task", ["joint", "copying", "disjoint", "passkey"])
+def test_every_task_is_asked_of_the_same_cases_whole_and_emptied(
+    task: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = replace(recurrent.PRESETS[task]["minutes"], steps=2, depth=1, batch=2, tests=3)
+    asked = {metric: shape for metric, shape in small.asked.items() if shape.get("length", 0) < 300}
+    monkeypatch.setitem(recurrent.PRESETS[task], "tiny", replace(small, asked=asked))
+    extra = {"task": task, "preset": "tiny", "layers": "based,jrt,jrt-prompt"}
+    outcome = recurrent.run(None, runner.Options(extra=extra, quiet=True, cache=tmp_path))
+    for rows in outcome.systems.values():
+        assert [row["id"] for row in rows] == [f"start-0/sequence-{i}" for i in range(3)]
+        assert list(rows[0])[1:] == [*asked, "exact"]
+    sizes = outcome.extra["state_bytes"]
+    assert sizes["based"] == sizes["jrt"] == sizes["jrt-prompt"]
+
+
+def test_systems_that_read_twice_answer_as_their_own_readings_do() -> None:
+    torch.manual_seed(0)
+    model = Stack(20, [build("jrt", dim=8, heads=2, key_dim=2) for _ in range(2)])
+    tokens = torch.randint(20, (3, 12))
+    ahead, _ = recurrent.read("jrt", model, tokens, 8)
+    assert torch.equal(ahead, model(tokens[:, 8:], jrt.prefix(model, tokens[:, :8])[1])[0])
+    twice, _ = recurrent.read("jrt-prompt", model, tokens, 8)
+    assert torch.allclose(twice, model(torch.cat([tokens[:, :8], tokens], 1))[0][:, 16:], atol=1e-6)
+    once, _ = recurrent.read("based", model, tokens, 8)
+    assert torch.allclose(once, model(tokens)[0][:, 8:], atol=1e-6)
+
+
+def test_a_run_goes_on_where_it_stopped_and_a_changed_one_starts_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trained: list[int] = []
+    real = recurrent.train
+
+    def counted(*given):  # type: ignore[no-untyped-def]
+        trained.append(1)
+        return real(*given)
+
+    def scores(steps: int, layers: str) -> dict[str, list[runner.Row]]:
+        monkeypatch.setitem(recurrent.PRESETS["associative"], "tiny", replace(TINY, steps=steps))
+        extra = {"preset": "tiny", "layers": layers}
+        return dict(recurrent.run(None, runner.Options(extra=extra, quiet=True, cache=tmp_path)).systems)
+
+    monkeypatch.setattr(recurrent, "train", counted)
+    before = scores(2, "delta-rule")
+    assert scores(2, "delta-rule,based")["delta-rule"] == before["delta-rule"]
+    assert len(trained) == 2
+    scores(3, "delta-rule")
+    assert len(trained) == 3
+
+
+def test_an_unknown_task_or_preset_is_refused() -> None:
+    with pytest.raises(MnemicError, match="no recall task 'chess'; there are: associative, joint"):
+        recurrent.run(None, runner.Options(extra={"task": "chess"}))
     with pytest.raises(MnemicError, match="no preset 'days'; there are: minutes, hours"):
         recurrent.run(None, runner.Options(extra={"preset": "days"}))

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,3 +103,39 @@ def test_a_task_without_its_data_says_where_to_put_it(monkeypatch: pytest.Monkey
     (tmp_path / "coins" / "a.json").touch()
     assert runner.data_folder(task, tmp_path) == tmp_path / "coins"
     assert runner.data_folder(task, tmp_path / "coins") == tmp_path / "coins"
+
+
+def test_a_claim_of_one_task_of_a_bench_is_run_with_its_options_and_read_from_its_own_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[dict[str, str]] = []
+    real = Coins.run
+
+    def run(self: Coins, data: Path | None, options: runner.Options) -> runner.Outcome:
+        asked.append(dict(options.extra))
+        return real(self, data, options)
+
+    carried = claim(options={"task": "heads"})
+    recipe = SimpleNamespace(room="kv", name="n", paper=1, claim=lambda: carried)
+    monkeypatch.setattr(claims, "recipes", lambda: [recipe])
+    monkeypatch.setattr(Coins, "run", run)
+    (each,) = claims.run(None, None, runner.Options(extra={"preset": "minutes"}, quiet=True))
+    assert asked == [{"preset": "minutes", "task": "heads"}]
+    assert each["task"] == "coins-heads"
+    runner.save(runner.run("coins", options=runner.Options(quiet=True)), tmp_path / "coins.json")
+    assert claims.run(None, None, runner.Options(), tmp_path) == []
+    result = runner.run("coins", options=runner.Options(extra={"task": "heads"}, quiet=True))
+    runner.save(result, tmp_path / f"{result['task']}.json")
+    assert claims.run(None, None, runner.Options(), tmp_path)[0]["difference"] == pytest.approx(0.4)
+
+
+def test_what_was_made_once_is_kept_and_what_was_asked_otherwise_is_made(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, Any]:
+        made.append(1)
+        return {"n": len(made)}
+
+    options = runner.Options(cache=tmp_path)
+    assert options.kept({"a": 1}, make) == options.kept({"a": 1}, make) == {"n": 1}
+    assert options.kept({"a": 2}, make) == {"n": 2}

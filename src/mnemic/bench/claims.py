@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,19 @@ def run(
         if (claim := recipe.claim()) is not None
     ]
     outcomes: dict[str, runner.Outcome] = {}
-    for name in dict.fromkeys(claim.task for _, claim in carriers):
+    for claim in {_result(claim): claim for _, claim in carriers}.values():
+        name = _result(claim)
         if results is None:
-            task = runner.task(name)
-            outcomes[name] = task.run(runner.data_folder(task, data), options)
+            task = runner.task(claim.task)
+            extra = dict(options.extra) | dict(claim.options)
+            outcomes[name] = task.run(runner.data_folder(task, data), replace(options, extra=extra))
         elif (stored := results / f"{name}.json").exists():
             outcomes[name] = committed(json.loads(stored.read_text(encoding="utf-8")))
     return [
-        {"room": recipe.room, "name": recipe.name, "paper": recipe.paper, "task": claim.task}
-        | check(claim, outcomes[claim.task], options.seed)
+        {"room": recipe.room, "name": recipe.name, "paper": recipe.paper, "task": _result(claim)}
+        | check(claim, outcomes[_result(claim)], options.seed)
         for recipe, claim in carriers
-        if claim.task in outcomes
+        if _result(claim) in outcomes
     ]
 
 
@@ -81,6 +84,10 @@ def merge(old: list[Mapping[str, Any]], new: list[dict[str, Any]]) -> list[Mappi
     alive = {(recipe.room, recipe.name) for recipe in recipes()}
     both = {(each["room"], each["name"]): each for each in [*old, *new]}
     return [both[key] for key in sorted(both) if key in alive]
+
+
+def _result(claim: Claim) -> str:
+    return runner.stem(claim.task, claim.options)
 
 
 def _sign(claim: Claim) -> int:

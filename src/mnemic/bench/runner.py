@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -44,8 +44,8 @@ class Options:
         part: which half of the cases to run.
         limit: at most so many cases.
         extra: options of one task, by name.
-        cache: folder where vectors of texts already embedded are kept, so that a run continues where it
-            stopped; by default one among the temporary files.
+        cache: folder where vectors of texts already embedded and results of models already trained are kept,
+            so that a run continues where it stopped; by default one among the temporary files.
     """
 
     part: Literal["all", "tune", "report"] = "all"
@@ -62,6 +62,25 @@ class Options:
         """The cases of this run: those of the half asked for, the first `limit` of them."""
         return [case for case in cases if self.wants(str(key(case)))][: self.limit]
 
+    @property
+    def folder(self) -> Path:
+        return self.cache or Path(gettempdir()) / "mnemic-bench"
+
+    def kept(self, what: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` gives, as JSON: made once for everything that `what` says, and read from the cache then.
+
+        `what` must say all the result depends on; a training run is told by its first loss and gradient.
+        """
+        written = json.dumps(dict(what) | {"version": __version__}, sort_keys=True)
+        path = self.folder / f"{hashlib.sha256(written.encode()).hexdigest()[:32]}.json"
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            stored = {"what": json.loads(written), "result": make()}
+            save(stored, path)
+        result: dict[str, Any] = stored["result"]
+        return result
+
     @cached_property
     def plain_embedder(self) -> Embedder:
         """The default model with one key a text, its vectors kept between runs."""
@@ -70,7 +89,7 @@ class Options:
 
         embedder = open_embedder("default")
         assert embedder is not None
-        return CachedEmbedder(embedder, self.cache or Path(gettempdir()) / "mnemic-bench")
+        return CachedEmbedder(embedder, self.folder)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -120,6 +139,11 @@ def task(name: str) -> Task:
     return cast(Task, import_module(f"mnemic.bench.tasks.{name}"))
 
 
+def stem(name: str, extra: Mapping[str, str]) -> str:
+    """The name of a result: that of its bench, and of the task it was asked for where the bench has several."""
+    return f"{name}-{extra['task']}" if "task" in extra else name
+
+
 def data_folder(task: Task, data: Path | None) -> Path | None:
     """Where a task's files are: `data`, or its folder in it; from MNEMIC_BENCH_DATA when not given.
 
@@ -149,7 +173,7 @@ def run(name: str, data: Path | None = None, options: Options | None = None) -> 
     outcome = chosen.run(folder, options)
     systems = {system: summary(rows, options.seed) for system, rows in outcome.systems.items()}
     return {
-        "task": name,
+        "task": stem(name, options.extra),
         "data": folder.name if folder else None,
         "protocol": " ".join(chosen.PROTOCOL.split()),
         "part": options.part,

@@ -21,7 +21,7 @@ data_option = click.option(
 )  # fmt: skip
 cache_option = click.option(
     "--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", envvar="MNEMIC_BENCH_CACHE",
-    help="Keep vectors of texts here, so that a run continues where it stopped "
+    help="Keep vectors of texts and results of trained models here, so that a run continues where it stopped "
     "[env MNEMIC_BENCH_CACHE; default: among the temporary files].",
 )  # fmt: skip
 part_option = click.option(
@@ -99,8 +99,9 @@ def bench_command(
     if out:
         runner.save(result, out)
     if docs:
-        runner.save(result, RESULTS / f"{name}.json")
-        click.echo(f"wrote {report.page(RESULTS / f'{name}.json')}", err=True)
+        stored = RESULTS / f"{result['task']}.json"
+        runner.save(result, stored)
+        click.echo(f"wrote {report.page(stored)}", err=True)
     for system, metrics in result["systems"].items():
         click.echo(click.style(system, bold=system == result["default"]))
         for metric, value in metrics.items():

@@ -170,7 +170,7 @@ def set_intersection(n: int, first: int, second: int, *, seed: int, vocab: int =
     tokens = np.concatenate([opening, a, comma, b, question], 1)
     targets = np.full_like(tokens, IGNORE)
     targets[:, -1:] = shared
-    return RecallTask(tokens, targets, vocab, 1 / second, told=1 + first)
+    return RecallTask(tokens, targets, vocab, 1 / (vocab - 4), told=2 + first + second)
 
 
 def passkey(

@@ -1,30 +1,53 @@
-"""Recall against state bytes: associative recall by every recurrent layer, attention and a window as ends."""
+"""Recall against state bytes: what every recurrent layer can recall, attention and a window as ends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from mnemic.bench import stats
 from mnemic.bench.runner import Options, Outcome
+from mnemic.bench.training import fingerprint, train
 from mnemic.types import MnemicError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mnemic.recurrent import State
+    from mnemic.recurrent.engine.stack import Stack
+    from mnemic.worlds.recall_tasks import RecallTask
 
 NAME = "recurrent"
 FOLDER = None
 PROTOCOL = """
-Multi-query associative recall: key-value pairs, then every key once more at a random later place; what counts
-is the share of a sequence's keys whose value is said first. Every layer stands in the same model (embedding,
-`depth` blocks of layer and MLP, tied head), trained from the same start seed on the same sequences in the same
-order with the same AdamW; tested on sequences of another seed. A case is a test sequence. Chance is one in the
-number of pairs. State bytes are those of one sequence over all blocks, short convolutions included; those of
-attention, which grow, are taken after the test length. `extra.learnt` is the accuracy along training, so that a
-layer that was still learning can be told from one that is full. "X-emptied" is X, trained as ever, its state
-emptied between the pairs and the queries. --option preset=minutes: every layer at about 4.5 KiB of state, one
-start; preset=hours: three sizes, three starts. --option layers=a,b for some.
+Recall tasks (`mnemic.worlds.recall_tasks` draws them), one a run: --option task=associative (the default:
+key-value pairs, then every key once more at a random later place), joint (a key's value depends on its
+context), copying (items among noise, said in order afterwards; also at 2 and 4 times the length), disjoint
+(the one token two sets share; `accuracy` with the large set first, the hard order, `accuracy_small_first` the
+other way round) or passkey (digits told once, asked for at the end of texts of 1 to 64 times the length;
+`near` with the passkey near the question, where a state that is full but sound still knows it). `accuracy` is
+the share of a sequence's questions answered right, `exact` 1 where all are. Every layer stands in the same
+model (embedding, `depth` blocks of layer and MLP, tied head), trained from the same start seed on the same
+sequences in the same order with the same AdamW; tested on sequences of another seed. A case is a test
+sequence. Chance in associative recall is one in the number of pairs. State bytes are those of one sequence
+over all blocks, short convolutions included; those of attention, which grow, are taken after the test length.
+`extra.learnt` is the accuracy along training, so that a layer that was still learning can be told from one
+that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
+"jrt" reads what is told ahead and then as ever, "jrt-prompt" is based reading it twice; its steps are as
+many, its texts longer. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
+preset=hours: three sizes, three starts. --option layers=a,b for some. A model that was trained to its end is
+not trained again when a run goes on.
 """
 
+Shape = Mapping[str, float]
 TEST_SEED = 10**6
+AT_ONCE = 50  # test sequences read side by side
+TWICE = {"jrt": "jrt", "jrt-prompt": "based"}
+"""Systems that read what is told twice, and their layers."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +56,8 @@ class Preset:
 
     Attributes:
         sizes: channels of a key and a value per head (the window, for a sliding window); none: equal bytes.
-        length, pairs, vocab: of the task.
+        asked: metric to the shape of the task it is measured on; the first is the main one.
+        trained: so many of these are trained on, in turn.
         tests: sequences tested.
     """
 
@@ -41,9 +65,8 @@ class Preset:
     starts: int
     steps: int
     depth: int
-    length: int
-    pairs: int
-    vocab: int
+    asked: Mapping[str, Shape]
+    trained: int = 1
     dim: int = 32
     heads: int = 2
     batch: int = 32
@@ -59,6 +82,7 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "delta-rule": {"key_dim": 20, "value_dim": 20},
     "gated-delta-rule": {"key_dim": 20, "value_dim": 20},
     "based": {"key_dim": 6, "value_dim": 16},
+    "jrt": {"key_dim": 6, "value_dim": 16},
     "mom": {"key_dim": 10, "value_dim": 10},
     "titans": {"key_dim": 9, "value_dim": 9, "expansion": 1},
     "moneta": {"head_dim": 11, "expansion": 1},
@@ -74,9 +98,49 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
 
-PRESETS = {
-    "minutes": Preset((), 1, 300, 1, 48, 8, 64),
-    "hours": Preset((8, 16, 32), 3, 2000, 2, 128, 16, 256),
+
+def longer(shape: Shape, *times: int) -> dict[str, Shape]:
+    """The same task on texts so many times as long."""
+    return {f"accuracy_{n}x": {**shape, "length": n * shape["length"]} for n in times}
+
+
+def copying(length: int, items: int, vocab: int) -> dict[str, Shape]:
+    shape: Shape = {"length": length, "items": items, "vocab": vocab}
+    return {"accuracy": shape} | longer(shape, 2, 4)
+
+
+def disjoint(small: int, large: int, vocab: int) -> dict[str, Shape]:
+    hard: Shape = {"first": large, "second": small, "vocab": vocab}
+    return {"accuracy": hard, "accuracy_small_first": {"first": small, "second": large, "vocab": vocab}}
+
+
+def passkey(length: int, digits: int) -> dict[str, Shape]:
+    shape: Shape = {"length": length, "digits": digits}
+    far = longer(shape, 2, 4, 8, 16, 32, 64)
+    return {"accuracy": shape} | far | {"accuracy_64x_near": {**far["accuracy_64x"], "depth": 1 - 1 / 128}}
+
+
+PRESETS: dict[str, dict[str, Preset]] = {
+    "associative": {
+        "minutes": Preset((), 1, 300, 1, {"accuracy": {"length": 48, "pairs": 8, "vocab": 64}}),
+        "hours": Preset((8, 16, 32), 3, 2000, 2, {"accuracy": {"length": 128, "pairs": 16, "vocab": 256}}),
+    },
+    "joint": {
+        "minutes": Preset((), 1, 600, 2, {"accuracy": {"contexts": 3, "keys": 3, "symbols": 8}}),
+        "hours": Preset((8, 16, 32), 3, 4000, 2, {"accuracy": {"contexts": 6, "keys": 6, "symbols": 16}}),
+    },
+    "copying": {
+        "minutes": Preset((), 1, 600, 2, copying(48, 8, 16)),
+        "hours": Preset((8, 16, 32), 3, 4000, 2, copying(256, 16, 16)),
+    },
+    "disjoint": {
+        "minutes": Preset((), 1, 600, 4, disjoint(2, 24, 64), trained=2),
+        "hours": Preset((8, 16, 32), 3, 4000, 4, disjoint(4, 64, 256), trained=2),
+    },
+    "passkey": {
+        "minutes": Preset((), 1, 600, 2, passkey(32, 3)),
+        "hours": Preset((8, 16, 32), 3, 2000, 2, passkey(128, 5)),
+    },
 }
 
 
@@ -84,114 +148,180 @@ def run(data: Path | None, options: Options) -> Outcome:
     """Train every layer at every size and test it.
 
     Raises:
-        MnemicError: a preset or layer that does not exist.
+        MnemicError: a task, preset or layer that does not exist.
     """
     from mnemic.recurrent import names
 
-    given = options.extra.get("preset", "minutes")
-    if given not in PRESETS:
-        raise MnemicError(f"there is no preset {given!r}; there are: {', '.join(PRESETS)}")
-    preset = PRESETS[given]
-    layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
+    task, given = options.extra.get("task", "associative"), options.extra.get("preset", "minutes")
+    if task not in PRESETS:
+        raise MnemicError(f"there is no recall task {task!r}; there are: {', '.join(PRESETS)}")
+    if given not in PRESETS[task]:
+        raise MnemicError(f"there is no preset {given!r}; there are: {', '.join(PRESETS[task])}")
+    preset = PRESETS[task][given]
+    layers = options.extra["layers"].split(",") if "layers" in options.extra else [*names(), *TWICE]
     systems: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, int] = {}
     learnt: dict[str, list[float]] = {}
-    unknown = [layer for layer in layers if not preset.sizes and layer not in EQUAL_BYTES]
+    unknown = [layer for layer in layers if not preset.sizes and TWICE.get(layer, layer) not in EQUAL_BYTES]
     if unknown:
         raise MnemicError(
             f"no shape of {unknown[0]!r} at equal bytes is known; there are: {', '.join(EQUAL_BYTES)}"
         )
+    family: dict[str, list[str]] = {}
     for layer in options.progress(layers, "layers"):
-        shapes = {f"{layer}-{size}": sized(layer, size) for size in preset.sizes} or {layer: EQUAL_BYTES[layer]}
+        kind = TWICE.get(layer, layer)
+        shapes = {f"{layer}-{size}": sized(kind, size) for size in preset.sizes} or {layer: EQUAL_BYTES[kind]}
+        family[layer] = list(shapes)
         for name, shape in shapes.items():
-            whole: list[dict[str, Any]] = []
-            emptied: list[dict[str, Any]] = []
+            systems |= {name: [], f"{name}-emptied": []}
             for start in range(options.seed, options.seed + preset.starts):
-                trained = measure(layer, shape, preset, start, options)
-                whole, emptied = whole + trained.rows, emptied + trained.emptied
-                sizes[name], learnt[f"{name}/{start}"] = trained.nbytes, trained.learnt
-            systems |= {name: whole, f"{name}-emptied": emptied}
-    lines: dict[str, list[list[float]]] = {}
-    for name, nbytes in sizes.items():
-        mean = sum(row["accuracy"] for row in systems[name]) / max(len(systems[name]), 1)
-        layer = name if name in EQUAL_BYTES else name.rpartition("-")[0]
-        lines.setdefault(layer, []).append([nbytes, mean])
-    curve = {"x": "state bytes of one sequence", "y": "accuracy", "log_x": True, "lines": lines}
+                trained = measure(layer, shape, task, preset, start, options)
+                for system, shares in ((name, trained["whole"]), (f"{name}-emptied", trained["emptied"])):
+                    systems[system] += rows(shares, start, options)
+                sizes[name], learnt[f"{name}/{start}"] = trained["nbytes"], trained["learnt"]
     default = "gated-delta-rule" if "gated-delta-rule" in systems else next(iter(systems))
+    lines = {
+        layer: [[sizes[name], *point(systems[name], "accuracy", options.seed)] for name in members]
+        for layer, members in family.items()
+    }
+    curves = {
+        "recall against state bytes": {
+            "x": "state bytes of one sequence", "y": "accuracy", "log_x": True, "lines": lines
+        }
+    }  # fmt: skip
+    lengths = {metric: shape["length"] for metric, shape in preset.asked.items() if "length" in shape}
+    if len(lengths) > 1:
+        curves["recall against length"] = {
+            "x": f"tokens of the text, trained on {lengths['accuracy']:.0f}", "y": "accuracy", "log_x": True,
+            "lines": {
+                layer: [
+                    [length, *point(systems[members[-1]], metric, options.seed)]
+                    for metric, length in lengths.items()
+                    if not metric.endswith("near")
+                ]
+                for layer, members in family.items()
+            },
+        }  # fmt: skip
     return Outcome(
         systems,
         default,
-        {
-            "curves": {"recall against state bytes": curve},
-            "state_bytes": sizes,
-            "learnt": learnt,
-            "preset": vars(preset),
-        },
+        {"curves": curves, "state_bytes": sizes, "learnt": learnt, "preset": {"task": task} | vars(preset)},
     )
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model's rows with its state and without, its state bytes per sequence, its accuracy along training."""
-
-    rows: list[dict[str, Any]]
-    emptied: list[dict[str, Any]]
-    nbytes: int
-    learnt: list[float]
+def point(rows: list[dict[str, Any]], metric: str, seed: int) -> list[float]:
+    """Mean and 95% interval of a metric."""
+    scores = np.array([row[metric] for row in rows])
+    return [float(scores.mean()), *stats.interval(scores, seed=seed)] if len(scores) else []
 
 
-def measure(layer: str, shape: Mapping[str, int], preset: Preset, start: int, options: Options) -> Trained:
-    """Train one model and test it."""
+def rows(shares: Mapping[str, list[float]], start: int, options: Options) -> list[dict[str, Any]]:
+    """One row a test sequence: the share of right answers under every metric."""
+    cases = [
+        {"id": f"start-{start}/sequence-{i}"} | dict(zip(shares, each, strict=True))
+        for i, each in enumerate(zip(*shares.values(), strict=True))
+    ]
+    return options.chosen(cases, lambda case: case["id"])
+
+
+def measure(
+    layer: str, shape: Mapping[str, int], task: str, preset: Preset, start: int, options: Options
+) -> dict[str, Any]:
+    """Train one model and test it, unless that was done before.
+
+    Returns "whole" and "emptied", metric to the share of right answers of every test sequence with and without
+    what was told; "nbytes" of the states of one sequence; "learnt", the main metric along training.
+    """
     import torch
     from torch.nn import functional as F
 
     from mnemic.recurrent import build
     from mnemic.recurrent.engine.stack import Stack
-    from mnemic.worlds.recall_tasks import associative_recall
 
-    def task(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        made = associative_recall(n, preset.length, preset.pairs, seed=seed, vocab=preset.vocab, noise=False)
-        return torch.from_numpy(made.tokens), torch.from_numpy(made.targets)
-
+    shapes = list(preset.asked.values())
     torch.manual_seed(start)
     model = Stack(
-        preset.vocab,
-        [build(layer, dim=preset.dim, heads=preset.heads, **shape) for _ in range(preset.depth)],
+        draw(task, 1, start, shapes[0]).vocab,
+        [
+            build(TWICE.get(layer, layer), dim=preset.dim, heads=preset.heads, **shape)
+            for _ in range(preset.depth)
+        ],
     )
-    tokens, targets = task(preset.steps * preset.batch, start)
-    test_tokens, test_targets = task(preset.tests, TEST_SEED)
-    adam = torch.optim.AdamW(model.parameters(), lr=preset.rate, betas=(0.9, 0.95), weight_decay=0.01)
-    warm = max(preset.steps // 10, 1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        adam, lambda step: min((step + 1) / warm, (preset.steps - step) / (preset.steps - warm))
-    )
+    count = -(-preset.steps // preset.trained) * preset.batch
+    texts = [draw(task, count, start, each) for each in shapes[: preset.trained]]
 
-    @torch.no_grad()
-    def right(begin: int = 0) -> tuple[torch.Tensor, int]:
-        """Share of right answers of a reader that begins at a token, and the bytes of its states."""
-        logits, states = model(test_tokens[:, begin:])
-        asked = test_targets[:, begin:] >= 0
-        hits = (logits.argmax(-1) == test_targets[:, begin:]) & asked
-        return hits.sum(1) / asked.sum(1), sum(state.nbytes for state in states) // preset.tests
+    def loss(step: int) -> Tensor:
+        turn, which = divmod(step, preset.trained)
+        batch, text = slice(turn * preset.batch, (turn + 1) * preset.batch), texts[which]
+        logits, _ = read(layer, model, torch.from_numpy(text.tokens[batch]), text.told)
+        targets = torch.from_numpy(text.targets[batch, text.told :])
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
 
-    def rows(shares: torch.Tensor) -> list[dict[str, Any]]:
-        cases = [(f"start-{start}/sequence-{i}", float(share)) for i, share in enumerate(shares)]
-        return [{"id": case, "accuracy": share} for case, share in options.chosen(cases, lambda case: case[0])]
+    def made() -> dict[str, Any]:
+        main = draw(task, preset.tests, TEST_SEED, shapes[0])
+        learnt = train(
+            model, loss, preset.steps, preset.rate, lambda: float(np.mean(right(layer, model, main)[0]))
+        )
+        whole: dict[str, list[float]] = {}
+        emptied: dict[str, list[float]] = {}
+        _, nbytes = right(layer, model, main)
+        for metric, each in preset.asked.items():
+            test = draw(task, preset.tests, TEST_SEED, each)
+            whole[metric], _ = right(layer, model, test)
+            emptied[metric], _ = right(layer, model, test, emptied=True)
+        for shares in (whole, emptied):
+            shares["exact"] = [float(share == 1) for share in shares["accuracy"]]
+        return {"whole": whole, "emptied": emptied, "nbytes": nbytes, "learnt": learnt}
 
-    along = []
-    for step in range(preset.steps):
-        batch = slice(step * preset.batch, (step + 1) * preset.batch)
-        logits, _ = model(tokens[batch])
-        loss = F.cross_entropy(logits.flatten(0, 1), targets[batch].flatten(), ignore_index=-100)
-        adam.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        adam.step()
-        schedule.step()
-        if (step + 1) % max(preset.steps // 5, 1) == 0:
-            along.append(round(float(right()[0].mean()), 4))
-    shares, nbytes = right()
-    return Trained(rows(shares), rows(right(2 * preset.pairs)[0]), nbytes, along)
+    what = {"bench": NAME, "task": task, "layer": layer, "shape": dict(shape), "preset": vars(preset)}
+    return options.kept(what | {"start": start, "first": fingerprint(model, loss)}, made)
+
+
+def draw(task: str, n: int, seed: int, shape: Shape) -> RecallTask:
+    """Sequences of a task."""
+    from mnemic.worlds import recall_tasks as tasks
+
+    if task == "associative":
+        return tasks.associative_recall(n, seed=seed, noise=False, **shape)  # type: ignore[arg-type]
+    makers: dict[str, Callable[..., RecallTask]] = {
+        "joint": tasks.joint_recall, "copying": tasks.selective_copying,
+        "disjoint": tasks.set_intersection, "passkey": tasks.passkey,
+    }  # fmt: skip
+    return makers[task](n, seed=seed, **shape)
+
+
+def read(layer: str, model: Stack, tokens: Tensor, told: int) -> tuple[Tensor, list[State]]:
+    """Logits of the tokens after the first `told`, read as the system does, and the states."""
+    from mnemic.recurrent import jrt
+
+    asked = tokens.shape[1] - told
+    if layer == "jrt":
+        _, states = jrt.prefix(model, tokens[:, :told])
+        logits, states = model(tokens[:, told:], states)
+        return logits, states
+    logits, states = model(jrt.repeated(tokens, told) if layer == "jrt-prompt" else tokens)
+    return logits[:, -asked:], states
+
+
+def right(layer: str, model: Stack, test: RecallTask, *, emptied: bool = False) -> tuple[list[float], int]:
+    """Share of right answers of every sequence, and the bytes of the states of one."""
+    import torch
+
+    shares: list[float] = []
+    nbytes = 0
+    with torch.no_grad():
+        for start in range(0, len(test.tokens), AT_ONCE):
+            tokens = torch.from_numpy(test.tokens[start : start + AT_ONCE])
+            targets = torch.from_numpy(test.targets[start : start + AT_ONCE, test.told :])
+            if emptied:
+                logits, states = model(tokens[:, test.told :])
+            else:
+                logits, states = read(layer, model, tokens, test.told)
+            asked = targets >= 0
+            hits = (logits.argmax(-1) == targets) & asked
+            shares += (hits.sum(1) / asked.sum(1)).tolist()
+            nbytes = sum(state.nbytes for state in states) // len(tokens)
+    return shares, nbytes
 
 
 def sized(layer: str, size: int) -> dict[str, int]:
@@ -204,6 +334,6 @@ def sized(layer: str, size: int) -> dict[str, int]:
         return {"size": size}
     if layer in ("moneta", "yaad", "memora"):
         return {"head_dim": size}
-    if layer in ("based", "atlas"):
+    if layer in ("based", "jrt", "atlas"):
         return {"key_dim": size // 2, "value_dim": size}
     return {"key_dim": size, "value_dim": size}
