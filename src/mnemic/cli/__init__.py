@@ -31,6 +31,8 @@ COMMANDS = {
     "doctor": "care",
     "reembed": "care",
     "budget": "care",
+    "serve": "serve",
+    "key": "serve",
     "demo": "demo",
     "methods": "measure",
     "bench": "measure",

@@ -1,0 +1,135 @@
+"""serve, key: open a memory to other programs, and say who may enter."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnemic import plain
+from mnemic.cli.common import command, print_json
+from mnemic.types import MnemicError
+
+if TYPE_CHECKING:
+    from mnemic.serve.keys import Key
+
+PORT = 8377
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@command("serve")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True,
+    help="The address to listen at; any but this machine's own needs keys (`mnemic key add`).",
+)  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, envvar="MNEMIC_PORT", show_default=True,
+              help="0 takes a free one [env MNEMIC_PORT].")  # fmt: skip
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name this server also goes by.")
+@click.option(
+    "--keys/--no-keys", "keyed", default=None, help="Whether a key is needed [default: if there is one]."
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N",
+              help="At most N requests a second from each key.")  # fmt: skip
+@click.option("--no-vectors", "vectors", flag_value=False, default=True, help="By words alone.")
+def serve_command(
+    host: str,
+    port: int,
+    hosts: tuple[str, ...],
+    keyed: bool | None,
+    rate: float | None,
+    vectors: bool,
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Open the memory to other programs: HTTP under /v1 until Ctrl-C."""
+    try:
+        import uvicorn
+
+        from mnemic.serve.app import create_app
+        from mnemic.serve.guard import Limits
+        from mnemic.serve.keys import Keys
+    except ImportError as error:
+        raise MnemicError(f"serving needs {error.name}: pip install 'mnemic[serve]'") from None
+    from mnemic.memory import Memory, default_path
+    from mnemic.models import open_language_model
+
+    path = path or default_path()
+    keys = Keys(path)
+    keyed = keys.any() if keyed is None else keyed
+    network = host not in LOOPBACK
+    if network and not (keyed and keys.any()):
+        raise MnemicError(f"at {host} others can reach this memory: make a key first, `mnemic key add`")
+    app = create_app(
+        Memory.open(path, embedder="default" if vectors else None),
+        keys=keys if keyed else None,
+        limits=Limits(rate=rate),
+        hosts=frozenset((*hosts, host) if network else hosts),
+        network=network,
+        model=open_language_model(None),
+    )
+    lines = logging.getLogger("mnemic.serve")
+    lines.addHandler(logging.StreamHandler())  # one JSON document a request, on stderr
+    lines.setLevel(logging.INFO)
+    lines.propagate = False
+    config = uvicorn.Config(app, host, port, access_log=False, log_level="warning", server_header=False)
+    with config.bind_socket() as socket:
+        address = f"http://{host}:{socket.getsockname()[1]}"
+        if as_json:
+            print_json({"address": address})
+        else:
+            click.echo(address)
+        uvicorn.Server(config).run([socket])
+
+
+@command("key")
+@click.argument("action", type=click.Choice(["add", "list", "revoke"]))
+@click.argument("id", required=False)
+@click.option(
+    "--space", "spaces", multiple=True, metavar="SPACE", help="A space it opens [default: every one]."
+)
+@click.option(
+    "--write/--read", "writes", default=True, show_default=True, help="Whether it may change something."
+)
+@click.option("--name", default="", help="What it is for.")
+def key_command(
+    action: str,
+    id: str | None,
+    spaces: tuple[str, ...],
+    writes: bool,
+    name: str,
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a key that opens some spaces (it is printed once), list the keys, or revoke the one called ID."""
+    from mnemic.memory import default_path
+    from mnemic.serve.keys import Keys
+
+    if (action == "revoke") != (id is not None):
+        raise click.UsageError("revoke takes the ID of a key, add and list take none")
+    keys = Keys(path or default_path())
+    if action == "add":
+        made = keys.add(spaces or None, writes=writes, name=name)
+        return print_json({"key": made}) if as_json else click.echo(made)
+    if id is not None:
+        keys.revoke(id)
+    if as_json:
+        return print_json({"keys": [_plain(key) for key in keys.list()]})
+    for key in keys.list():
+        opened = "every space" if key.access.spaces is None else ", ".join(sorted(key.access.spaces))
+        right = "read and write" if key.access.writes else "read"
+        state = f"revoked {plain.instant(key.revoked)}" if key.revoked else f"made {plain.instant(key.made)}"
+        click.echo(f"{key.id}  {right:<14}  {opened}  {state}  {key.name}".rstrip())
+    return None
+
+
+def _plain(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "spaces": None if key.access.spaces is None else sorted(key.access.spaces),
+        "writes": key.access.writes,
+        "made": plain.instant(key.made),
+        "revoked": plain.instant(key.revoked),
+    }
