@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,10 +21,12 @@ from mnemic.serve import api
 from mnemic.serve.desk import Desk
 from mnemic.serve.guard import Guard, Limits, failure
 from mnemic.serve.keys import Keys
+from mnemic.serve.once import Once
+from mnemic.serve.openapi import describe
 from mnemic.serve.watch import Metrics, Watch
 from mnemic.types import LanguageModel
 
-PUBLIC = ("/v1/health", "/login", "/static/")  # need no key
+PUBLIC = ("/v1/health", "/openapi.json", "/login", "/static/")  # need no key
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,12 @@ def create_app(
     metrics = Metrics()
     desk = Desk(memory, model=model, seen=metrics.batch.observe)
     state = State(desk, keys, metrics)
-    routes: list[BaseRoute] = [*api.routes(desk), Route("/metrics", metrics.page)]
+    routes: list[BaseRoute] = [*api.routes(desk, Once(memory.store.path)), Route("/metrics", metrics.page)]
     if importlib.util.find_spec("mnemic.serve.page") is not None:
         page = importlib.import_module("mnemic.serve.page")
         routes += page.routes(state)
+    description = describe(api.DOORS, keyed=keys is not None)
+    routes.append(Route("/openapi.json", lambda request: JSONResponse(description)))
     for route in routes:
         if isinstance(route, Route):
             route.app = _Named(route.app, route.path)

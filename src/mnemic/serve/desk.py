@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import IO, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from mnemic.memory import Memory
 from mnemic.memory.asked import Time, instant
+from mnemic.serve import carried
 from mnemic.serve.gather import Gathered
 from mnemic.serve.keys import Access
 from mnemic.types import Answer, Filter, LanguageModel, Recall, Record, State
@@ -158,9 +161,52 @@ class Desk:
         """As `Memory.undo`."""
         return await self._change(who, Memory.undo, space=space)
 
+    async def export(self, who: Access, space: str | None = None) -> IO[bytes]:
+        """A nameless file of what `Memory.export` writes; everything only to whom every space is open."""
+        if space is not None or who.spaces is not None:
+            space = who.enter(space)
+        return await self.run("wide", functools.partial(_exported, self.memory, space))
+
+    async def import_(self, who: Access, file: IO[bytes]) -> int:
+        """As `Memory.import_`, after what comes has been looked over."""
+        spaces = await self.run("wide", functools.partial(self._looked_over, who, file))
+        lines = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+        try:
+            done = await self.run("writing", functools.partial(self.memory.import_, lines))
+        finally:
+            lines.detach()
+        for space in spaces:
+            self._told(space)
+        return done
+
+    def _looked_over(self, who: Access, file: IO[bytes]) -> set[str]:
+        made_with = {name: self.memory.store.get_meta(name) for name in ("embedder", "fingerprint")}
+        if self.gathered is not None and made_with["fingerprint"] is None:
+            made_with = {"embedder": self.gathered.name, "fingerprint": self.gathered.fingerprint}
+        file.seek(0)
+        spaces = carried.spaces(file, who, made_with)
+        file.seek(0)
+        return spaces
+
     async def _change(self, who: Access, verb: Callable[..., R], *args: Any, **given: Any) -> R:
         given["space"] = space = who.enter(given.get("space"), writing=True)
         done = await self.run("writing", functools.partial(verb, self.memory, *args, **given))
+        self._told(space)
+        return done
+
+    def _told(self, space: str) -> None:
         for told in self.changed:
             told(space)
-        return done
+
+
+def _exported(memory: Memory, space: str | None) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by who reads it
+    try:
+        lines = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+        memory.export(lines, space)
+        lines.detach()
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file

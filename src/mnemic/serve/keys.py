@@ -7,22 +7,22 @@ that was revoked opens nothing from then on.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnemic.serve.beside import transaction
 from mnemic.types import DEFAULT_SPACE, MnemicError
 
 PREFIX = "mnemic"
+TABLE = "key (id TEXT PRIMARY KEY, name TEXT, hash BLOB, spaces TEXT, writes INTEGER, made REAL, revoked REAL)"
 
 
 class Refused(MnemicError):
@@ -83,7 +83,6 @@ class Keys:
 
     def __init__(self, memory: Path) -> None:
         self.path = memory.with_name(memory.name + ".keys")
-        self._lock = threading.Lock()
 
     def add(self, spaces: Sequence[str] | None, *, writes: bool, name: str = "") -> str:
         """Make a key that opens these spaces (None: every one); it is returned once and never shown again."""
@@ -140,23 +139,8 @@ class Keys:
             return None
         return _access(id, row[1], row[2])
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction on the file, which only its owner may read."""
-        with self._lock:
-            if not self.path.exists():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-            con = sqlite3.connect(self.path, timeout=10)
-            try:
-                with con:
-                    con.execute(
-                        "CREATE TABLE IF NOT EXISTS key (id TEXT PRIMARY KEY, name TEXT, hash BLOB, "
-                        "spaces TEXT, writes INTEGER, made REAL, revoked REAL)"
-                    )
-                    yield con
-            finally:
-                con.close()
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path, TABLE)
 
 
 def _hashed(secret: str) -> bytes:

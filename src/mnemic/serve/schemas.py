@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mnemic.types import Kind, State
 
@@ -19,8 +19,10 @@ EARLIEST = -62135596800
 SAID = r"[^\s\x00\ud800-\udfff]"  # something other than space
 Text = Annotated[str, Field(min_length=1, max_length=4_000_000, pattern=r"\S")]
 Query = Annotated[str, Field(min_length=1, max_length=8192, pattern=r"\S")]
+Words = Annotated[Query, Field(json_schema_extra={"format": "mnemic-words"})]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Id = Annotated[int, Field(ge=1, le=MOST)]
+Whole = Annotated[int, BeforeValidator(lambda it: int(it) if isinstance(it, float) and it.is_integer() else it)]
+Id = Annotated[Whole, Field(ge=1, le=MOST)]
 Time = (
     Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"format": "mnemic-time"})]
     | Annotated[float, Field(ge=EARLIEST, le=LATEST)]
@@ -60,7 +62,18 @@ class Turn(BaseModel):
     created_at: Time | None = None
 
 
+def _one_of(*names: str, alone: str | None = None) -> dict[str, Any]:
+    """A schema that holds where exactly one of these fields says something, or none and `alone` does."""
+    silent: dict[str, Any] = {name: {"type": "null"} for name in names}
+    cases = [{"required": [name], "properties": silent | {name: {"not": {"type": "null"}}}} for name in names]
+    if alone is not None:
+        cases.append({"required": [alone], "properties": silent | {alone: {"not": {"type": "null"}}}})
+    return {"oneOf": cases}
+
+
 class Remember(Asked):
+    model_config = ConfigDict(json_schema_extra=_one_of("text", "messages"))
+
     text: Text | None = None
     messages: list[Turn] | None = Field(None, min_length=1, max_length=10_000)
     when: Time | None = Field(None, description="When it happened: an ISO date, words, or seconds since 1970.")
@@ -92,14 +105,14 @@ class Where(Asked):
 
 class Recall(Where):
     query: Query
-    k: int = Field(10, ge=1, le=1000)
-    tokens: int | None = Field(None, ge=1, le=1_000_000)
-    beside: int = Field(0, ge=0, le=10)
+    k: Whole = Field(10, ge=1, le=1000)
+    tokens: Whole | None = Field(None, ge=1, le=1_000_000)
+    beside: Whole = Field(0, ge=0, le=10)
 
 
 class Ask(Where):
     question: Query
-    k: int = Field(10, ge=1, le=100)
+    k: Whole = Field(10, ge=1, le=100)
     stream: bool = Field(False, description="Server-sent events: `evidence`, then `answer`.")
 
 
@@ -110,7 +123,7 @@ class Order(Asked):
 
 class Timeline(Where):
     about: Query | None = None
-    k: int = Field(50, ge=1, le=1000)
+    k: Whole = Field(50, ge=1, le=1000)
 
 
 class Listing(Asked):
@@ -119,8 +132,8 @@ class Listing(Asked):
     author: Name | None = None
     kind: Kind | None = None
     state: State = "live"
-    limit: int = Field(100, ge=1, le=1000)
-    after: int = Field(0, ge=0, le=MOST, description="Records after this id: `next` of the page before.")
+    limit: Whole = Field(100, ge=1, le=1000)
+    after: Whole = Field(0, ge=0, le=MOST, description="Records after this id: `next` of the page before.")
 
 
 class OneRecord(Asked):
@@ -134,10 +147,12 @@ class Supersede(Asked):
 
 
 class Forget(Asked):
+    model_config = ConfigDict(json_schema_extra=_one_of("ids", "source", "query", "before", alone="space"))
+
     ids: list[Id] | None = Field(None, min_length=1, max_length=10_000)
     source: Name | None = None
-    query: Query | None = None
-    before: Time | None = None
+    query: Words | None = Field(None, description="What holds all of these words.")
+    before: Time | None = Field(None, description="What ended before this.")
     purge: bool = False
 
     @model_validator(mode="after")
@@ -267,6 +282,10 @@ class Stats(Said):
     live: int
     superseded: int
     forgotten: int
+
+
+class Exported(Said):
+    """A line of an export: one of a header, a record, a link, a change and, last, the manifest."""
 
 
 class Imported(Said):

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from mnemic.serve.guard import failure
 from mnemic.serve.keys import Refused
+from mnemic.serve.once import Conflict
 from mnemic.store import UnknownRecord
 from mnemic.types import MnemicError
 
@@ -102,6 +103,8 @@ def explained(error: Exception) -> tuple[int, str]:
         return 403, str(error)
     if isinstance(error, UnknownRecord):
         return 404, str(error)
+    if isinstance(error, Conflict):
+        return 409, str(error)
     if isinstance(error, Unreadable):
         return 400, str(error)
     if isinstance(error, ValidationError):

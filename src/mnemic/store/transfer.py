@@ -40,6 +40,8 @@ def export(con: sqlite3.Connection, stream: TextIO, space: str | None) -> dict[s
 def _lines(con: sqlite3.Connection, space: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     code = None if space is None else space_code(con, space) or -1
     meta = dict(con.execute("SELECT key, value FROM meta WHERE key <> ?", (purge.PENDING,)).fetchall())
+    if space is not None:  # other settings name other spaces and what is in them
+        meta = {key: value for key, value in meta.items() if key in (DIM, FINGERPRINT, EMBEDDER)}
     yield "mnemic", {"format": FORMAT, "last_id": put.last_id(con), "space": space, "meta": meta}
     names = ", ".join(f"record.{name}" for name in _NAMES)
     for row in con.execute(
