@@ -8,8 +8,10 @@ import pytest
 from mnemic.index.rounded import BLOCK, products, rounded
 
 
+@pytest.mark.parametrize("shared", [2, BLOCK * 9])
 @pytest.mark.parametrize("n", [0, 1, BLOCK, BLOCK + 3])
-def test_products_are_within_the_stated_error(n: int) -> None:
+def test_products_are_within_the_stated_error(n: int, shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnemic.index.rounded.SHARED", shared)
     rng = np.random.default_rng(n)
     vectors = rng.standard_normal((n, 30)).astype(np.float32) * rng.uniform(0.01, 9, (n, 1)).astype(np.float32)
     query = rng.standard_normal(30).astype(np.float32)

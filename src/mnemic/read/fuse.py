@@ -63,17 +63,17 @@ def with_sessions(evidence: Floats, sessions: NDArray[np.signedinteger], among: 
     Args:
         sessions: [n] a number per session, -1 where a record belongs to none: it is a session of one.
     """
-    alone = np.where(among & (sessions < 0), np.maximum(evidence, 0), np.float32(0))
-    scores = (evidence + np.float32(SESSION) * alone).astype(np.float32)
-    rows = np.flatnonzero(among & (sessions >= 0) & (evidence > 0))
+    speaking = among & (evidence > 0)
+    spoken: Floats = np.where(speaking & (sessions < 0), evidence, np.float32(0))
+    rows = np.flatnonzero(speaking & (sessions >= 0))
     if not len(rows):
-        return scores
+        return (evidence + np.float32(SESSION) * spoken).astype(np.float32)
     bits = evidence[rows].astype(np.float32, copy=False).view(np.int32)  # ordered as the positive numbers are
     keys = np.sort(sessions[rows].astype(np.int64) << 32 | bits)[::-1]  # by session, best turn first
     of, best = keys >> 32, keys.astype(np.int32).view(np.float32)
     starts = np.flatnonzero(np.diff(of, prepend=-1))
     rank = np.arange(len(best)) - np.repeat(starts, np.diff(starts, append=len(best)))
-    share = np.bincount(of, best * 0.5**rank, minlength=int(sessions.max()) + 1)
-    members = among & (sessions >= 0)
-    scores[members] += np.float32(SESSION) * share[sessions[members]].astype(np.float32)
-    return scores
+    share = np.bincount(of, np.ldexp(best, -rank.astype(np.int32)), minlength=int(sessions.max()) + 2)
+    spoken += share.astype(np.float32)[sessions]  # the last share, that of no session (-1), is 0
+    spoken[~among] = 0
+    return (evidence + np.float32(SESSION) * spoken).astype(np.float32)
