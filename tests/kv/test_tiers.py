@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from oracle import instead
 from tiny import build, ids
 from torch import Tensor
+from transformers import DynamicCache
 
 from mnemic import kv, recipes
 from mnemic.kv.attach import policy
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.mapped import Mapped
 from mnemic.kv.recall import bounds, match_bounds, match_every_key, match_mean, mean_of_marked
-from mnemic.types import MnemicError
+from mnemic.segment.events import Events
+from mnemic.types import MnemicError, Stream
 
 LENGTH = 150
 RECALLING = [name for name in recipes.names("kv") if isinstance(policy(name), InfLLM)]
@@ -62,6 +65,75 @@ def test_recalling_every_block_is_full_attention_with_capped_distances(method: s
     with instead(model, capped_attention(cap)):
         expected = logits(model, None, x)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["compact", "true"])
+def test_recalling_every_unit_at_its_place_is_full_attention(positions: str) -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    mask = torch.ones_like(x)
+    mask[1, :5] = 0
+    expected = logits(model, DynamicCache(config=model.config), x, attention_mask=mask)
+    for method in ("quest", "em-llm"):
+        cache = kv.attach(model, method, chosen=1000, positions=positions, **SMALL)
+        at = 0
+        for count in (70, 31, *[1] * 49):
+            new = logits(model, cache, x[:, at : at + count], attention_mask=mask[:, : at + count])
+            torch.testing.assert_close(new[0], expected[0, at : at + count], atol=1e-4, rtol=0)
+            real = mask[1, at : at + count].bool()
+            torch.testing.assert_close(new[1, real], expected[1, at : at + count][real], atol=1e-4, rtol=0)
+            at += count
+        assert len(cache.layers[0].store.far["keys"]) * 8 > LENGTH - 30
+
+
+def test_compact_places_what_little_is_recalled_next_to_the_window() -> None:
+    """One layer: a plain float64 loop over sinks, recalled tokens and window at ranks without gaps."""
+    model = build("llama", num_hidden_layers=1)
+    x = ids(1, 90)
+    cache = kv.attach(model, "quest", chosen=2, positions="compact", **SMALL)
+    logits(model, cache, x[:, :89])
+    store = cache.layers[0].store
+    seen: list[Tensor] = []
+    recall = store.recall
+
+    def watched(query: Tensor, columns: Tensor) -> Any:
+        found = recall(query, columns)
+        seen.append(found.columns[0, :, 0])
+        return found
+
+    store.recall = watched
+    out = logits(model, cache, x[:, 89:])[0, -1]
+    kv.detach(model)
+    kept = [  # of each key-value head, in order of time
+        [
+            *range(4),
+            *sorted(seen[0][head].tolist()),
+            *sorted(c for c in store.near.columns[0, 0].tolist() if c > 3),
+        ]
+        for head in range(2)
+    ]
+
+    def attention(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, scaling: float, **__: Any
+    ) -> Any:
+        frequency = 10000.0 ** (-torch.arange(0, 8, 2, dtype=torch.float64) / 8)
+        turn = torch.polar(torch.ones(90, 4).double(), torch.arange(90)[:, None] * frequency)
+        q, k = (torch.complex(*x.double().chunk(2, -1)) * turn.conj() for x in (query, key))
+        out = torch.zeros_like(query)
+        for head in range(4):
+            columns = kept[head // 2]
+            ranks = torch.polar(
+                torch.ones(len(columns), 4).double(), torch.arange(len(columns))[:, None] * frequency
+            )
+            asked = (q[0, head, -1] * ranks[-1]).conj() * (k[0, head // 2, columns] * ranks)
+            out[0, head, -1] = (
+                (asked.sum(-1).real * scaling).softmax(0) @ value[0, head // 2, columns].double()
+            ).float()
+        return out.transpose(1, 2), None
+
+    with instead(model, attention):
+        expected = logits(model, None, x)[0, -1]
+    torch.testing.assert_close(out, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("method", RECALLING)
@@ -120,7 +192,7 @@ def test_no_key_of_a_block_beats_its_bound_and_the_exact_match_is_the_best_key()
     one = keys[:, :, :, :1]  # a block of one token: the bound is the logit
     exact = match_bounds(query, torch.stack([bounds(block, None) for block in one]))
     torch.testing.assert_close(exact, torch.einsum("bgxd,nbgmd->bgxnm", query, one).amax(-1))
-    torch.testing.assert_close(match_every_key(query, keys), best)
+    torch.testing.assert_close(match_every_key(query, keys).unflatten(3, (9, 5)).amax(-1), best)
 
 
 def test_the_representatives_are_the_keys_of_highest_mark() -> None:
@@ -163,3 +235,88 @@ def test_no_distance_is_larger_than_the_limit() -> None:
     with instead(model, capped_attention(25)):
         expected = logits(model, None, x)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_methods_that_recall_a_little_recall_different_things() -> None:
+    model = build("llama")
+    x = ids(1, LENGTH)
+    found = {method: logits(model, kv.attach(model, method, chosen=2, **SMALL), x) for method in RECALLING}
+    for one, other in combinations(found, 2):
+        assert (found[one] - found[other]).abs().amax() > 1e-3, (one, other)
+
+
+def test_events_end_where_one_pass_over_the_whole_text_would_end_them() -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    options = {"block": 8, "sinks": 4, "local": 20, "chosen": 6, "shortest": 2, "longest": 12, "window": 16}
+    cache = kv.attach(model, "em-llm", refine=None, gamma=0.5, **options)
+    for piece in x.split(37, 1):
+        logits(model, cache, piece)
+    kv.detach(model)
+    store = cache.layers[0].store
+    gone = len(store.far["keys"]) * 8
+    plain = logits(model, DynamicCache(config=model.config), x).log_softmax(-1)
+    for row in range(2):
+        # the surprise the cache saw, from its own far tier, where sinks are left out
+        surprise = store.far["surprise"].rows[:, row, 0].flatten().numpy()
+        columns = store.far["columns"].rows[:, row, 0].flatten()
+        assert columns.tolist() == list(range(4, 4 + gone))
+        near = -plain[row, 3:11].gather(1, x[row, 4:12, None])[:, 0]  # no distance was capped yet
+        torch.testing.assert_close(torch.tensor(surprise[:8]), near, atol=1e-4, rtol=0)
+        start, length = (store.units[name].rows[:, row] for name in ("start", "length"))
+        spans = [(a, a + n) for a, n in zip(start.tolist(), length.tolist(), strict=True) if n]
+        expected = Events(0.5, 16, None, 2, 12)(Stream([""] * gone, surprise=surprise))
+        assert spans == [(span.start, span.stop) for span in expected]
+        assert len({stop - a for a, stop in spans}) > 3
+    refined = kv.attach(model, "em-llm", gamma=0.5, **options)
+    logits(model, refined, x)
+    one, other = (c.layers[0].store.units["length"].rows.numpy() for c in (cache, refined))
+    assert one.shape != other.shape or (one != other).any()
+
+
+def test_neighbours_of_the_best_events_fill_their_share_of_the_room() -> None:
+    """Choosing against a plain loop: best first while it fits, then the neighbours of the best, best first."""
+    torch.manual_seed(0)
+    model = build("llama")
+    cache = kv.attach(model, "em-llm", block=8, sinks=4, local=20, chosen=6, shortest=2, longest=9, nearby=0.4)
+    logits(model, cache, ids(2, 200))
+    store = cache.layers[0].store
+    scores = torch.randn(2, 2, 3, len(store.units["start"]))
+    store.match = lambda query, stand: scores
+    taken = store.choose(torch.zeros(2, 2, 3, 8), 3)
+    length = store.units["length"].rows
+    beside = 0
+    for row, head, query in product(range(2), range(2), range(3)):
+        units = [i for i in range(len(length)) if length[i, row]]
+        score = {i: float(scores[row, head, query, i].to(torch.bfloat16)) for i in units}
+        expected: list[int] = []
+        room = 48 - 19
+        for i in sorted(units, key=lambda i: (-score[i], -i)):
+            room -= int(length[i, row])
+            if room < 0:
+                break
+            expected.append(i)
+        room = 48 - sum(int(length[i, row]) for i in expected)
+        best = {}
+        for at, i in enumerate(units):
+            near = [units[j] for j in (at - 1, at + 1) if 0 <= j < len(units) and units[j] in expected]
+            if near and i not in expected:
+                best[i] = max(score[j] for j in near)
+        for i in sorted(best, key=lambda i: (-best[i], -i)):
+            room -= int(length[i, row])
+            if room < 0:
+                break
+            expected.append(i)
+            beside += 1
+        assert taken[row, head, query].nonzero()[:, 0].tolist() == sorted(expected)
+        found = store.gather(taken)
+        at = [t for i in sorted(expected) for t in range(int(length[i, row]))]
+        assert int((found.columns[row, head, query] >= 0).sum()) == len(at) <= 48
+        tokens = [
+            int(store.units["start"].rows[i, row]) + t
+            for i in sorted(expected)
+            for t in range(int(length[i, row]))
+        ]
+        values = store.far["values"].rows[:, row, head].flatten(0, 1)[tokens]
+        assert torch.equal(found.values[row, head, query, : len(tokens)], values)
+    assert beside > 10

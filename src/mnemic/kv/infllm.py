@@ -17,7 +17,8 @@ from mnemic.kv import score
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.recall import match_mean, mean_of_marked
 from mnemic.kv.slots import Slots
-from mnemic.kv.tiered import Match, Represent, Tiered
+from mnemic.kv.tiered import Match, Positions, Represent, Tiered
+from mnemic.kv.units import Blocks, Cutter
 
 PAPER = 68
 
@@ -32,6 +33,8 @@ class InfLLM(Policy):
         local: tokens at hand where no budget says how many.
         chosen: blocks recalled by each query.
         representatives: tokens that stand for a block.
+        nearby: share of what is recalled that goes to the neighbours in time of the best.
+        positions: where recalled tokens seem to stand (see `mnemic.kv.tiered`).
         cap: no token seems farther; None: as far as the window reaches, or the model was trained.
         folder: where blocks are offloaded to; None for the system's temporary folder.
     """
@@ -41,10 +44,16 @@ class InfLLM(Policy):
     local: int = 4096
     chosen: int = 16
     representatives: int = 4
+    nearby: float = 0.0
+    positions: Positions = "capped"
     cap: int | None = None
     folder: str | None = None
 
     watch = True  # marks are the attention received
+
+    def cutter(self) -> Cutter:
+        """How tokens become units of recall."""
+        return Blocks(self.block)
 
     def strategy(self) -> tuple[Represent | None, Match]:
         """What stands for a block, and how a query is matched with it."""
@@ -62,9 +71,13 @@ class InfLLM(Policy):
         near = Slots(
             scale=layer.scale, capacity=capacity, block=self.block, watch=self.watch, rotary=layer.rotary(),
             cap=self.cap or min(capacity - self.block - self.sinks, trained - 1), score=self.score,
+            observes=self.observes,
         )  # fmt: skip
         represent, match = self.strategy()
-        return Tiered(near, chosen=self.chosen, represent=represent, match=match, folder=self.folder)
+        return Tiered(
+            near, room=recalled, cut=self.cutter(), represent=represent, match=match, folder=self.folder,
+            nearby=self.nearby, positions=self.positions, sinks=self.sinks,
+        )  # fmt: skip
 
     def score(self, slots: Slots) -> Tensor:
         if self.watch:

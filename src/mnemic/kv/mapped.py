@@ -40,6 +40,10 @@ class Mapped:
         self.reserved[self.count] = row
         self.count += 1
 
+    def cut(self, count: int) -> None:
+        """Forget all but the first `count` rows; their place is written again."""
+        self.count = count
+
     @property
     def rows(self) -> Tensor:
         """What is there [n, *shape]; a view of the file."""

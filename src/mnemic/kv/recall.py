@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 def match_every_key(query: Tensor, stand: Tensor) -> Tensor:
-    """The largest q·k in each block, exactly: query [b, g, x, d], keys [n, b, g, m, d]; [b, g, x, n]."""
-    return (stand @ query.transpose(-1, -2)).amax(3).permute(1, 2, 3, 0)
+    """q·k of every key: query [b, g, x, d], keys [n, b, g, m, d]; [b, g, x, n·m]."""
+    return (stand @ query.transpose(-1, -2)).permute(1, 2, 4, 0, 3).flatten(3)
 
 
 def bounds(keys: Tensor, marks: Tensor | None) -> Tensor:

@@ -64,7 +64,7 @@ class Events:
             surprise = novelty(embeddings)
         if self.refine and embeddings is None:
             raise ValueError(f"refining events by {self.refine} needs embeddings; give them, or refine=None")
-        cuts = _spaced(boundaries(surprise, self.gamma, self.window), surprise, n, self.shortest, self.longest)
+        cuts = spaced(boundaries(surprise, self.gamma, self.window), surprise, n, self.shortest, self.longest)
         if self.refine and embeddings is not None:
             cuts = refined(cuts, embeddings, self.refine, self.shortest, self.longest)
         return [Span(start, stop) for start, stop in pairwise([0, *cuts, n])]
@@ -100,7 +100,7 @@ def boundaries(surprise: Floats, gamma: float = 1.0, window: int = 32) -> list[i
     return [int(i) for i in t[values[t] > mean + gamma * spread + 1e-9]]
 
 
-def _spaced(cuts: list[int], surprise: Floats, n: int, shortest: int, longest: int) -> list[int]:
+def spaced(cuts: list[int], surprise: Floats, n: int, shortest: int, longest: int) -> list[int]:
     """The boundaries without those that make too short an event, with more where one would be too long."""
     kept = [0]
     for cut in cuts:
