@@ -94,6 +94,9 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "lssl": {"size": 36},
     "s4": {"size": 36},
     "s4d": {"size": 36},
+    "mamba": {"size": 26},
+    "longmamba": {"size": 26},
+    "stuffed-mamba": {"size": 8, "window": 13},
     "lact": {"key_dim": 6, "value_dim": 8, "chunk": 8, "window": 8},
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
@@ -330,7 +333,7 @@ def sized(layer: str, size: int) -> dict[str, int]:
         return {"window": size}
     if layer == "gam":
         return {"conv": size}
-    if layer in ("lssl", "s4", "s4d"):
+    if layer in ("lssl", "s4", "s4d", "mamba", "longmamba", "stuffed-mamba"):
         return {"size": size}
     if layer in ("moneta", "yaad", "memora"):
         return {"head_dim": size}

@@ -28,7 +28,7 @@ class Transition(Protocol):
     """A, or a power of it, for every channel."""
 
     def columns(self, x: Tensor) -> Tensor:
-        """A x for x [..., channels, n, k]."""
+        """A x for x [channels, n, k]."""
         ...
 
     def rows(self, c: Tensor) -> Tensor:
@@ -159,38 +159,39 @@ class Invariant(Layer):
         powers = system.powers(chunk)
         krylov, reads = system.krylov(powers), system.reads(powers)
         lengths = torch.full_like(u[:, 0, 0], length, dtype=torch.int64) if lengths is None else lengths
-        pieces = F.pad(u, (0, -length % chunk)).reshape(*u.shape[:-1], -1, chunk).movedim(-2, 0)
-        inside = convolved(self.kernel(system, powers, krylov), pieces)  # [chunks, batch, channels, reads, C]
-        x, starts, late = _columns(state, krylov), [], krylov.flip(-1)
-        for n, piece in enumerate(pieces.to(krylov.dtype).unsqueeze(-1)):
+        pieces = F.pad(u, (0, -length % chunk)).reshape(*u.shape[:-1], -1, chunk)
+        inside = convolved(self.kernel(system, powers, krylov), pieces.transpose(1, 2))
+        x, starts = _columns(state, krylov), []  # [channels, n, batch]
+        for n, piece in enumerate(pieces.to(krylov.dtype).permute(2, 1, 3, 0)):
             starts.append(x)
-            moved = powers[-1].columns(x) + late @ piece
-            x = torch.where((lengths >= (n + 1) * chunk)[:, None, None, None], moved, x)
+            moved = powers[-1].columns(x) + krylov.flip(-1) @ piece
+            x = torch.where(lengths >= (n + 1) * chunk, moved, x)
         begin = lengths - lengths % chunk
         for k in reversed(range(len(powers) - 1)):  # the last, incomplete chunk, in strides of 2^k tokens
             stride = 1 << k
             place = begin[:, None] + torch.arange(stride, device=u.device)
-            piece = reorder(u.mT, place.clamp_max(length - 1)).mT.to(krylov.dtype).unsqueeze(-1)
+            piece = reorder(u.mT, place.clamp_max(length - 1)).permute(2, 1, 0).to(krylov.dtype)
             moved = powers[k].columns(x) + krylov[..., :stride].flip(-1) @ piece
             goes = (lengths >> k) % 2 == 1
-            x, begin = torch.where(goes[:, None, None, None], moved, x), begin + stride * goes
-        carried = _seen(reads @ torch.stack(starts))
-        carried = carried.reshape(*carried.shape[:-2], chunk, -1).mT
-        y = (inside + carried).permute(1, 0, 4, 2, 3).flatten(1, 2)[:, :length]
-        return y, _real(x)
+            x, begin = torch.where(goes, moved, x), begin + stride * goes
+        carried = _seen(reads @ torch.cat(starts, -1))  # [channels, chunk * reads, chunks * batch]
+        carried = carried.reshape(self.dim, chunk, -1, len(starts), u.shape[0]).permute(4, 3, 0, 2, 1)
+        y = (inside + carried).permute(0, 1, 4, 2, 3).flatten(1, 2)[:, :length]
+        return y, _row(x)
 
 
 def _columns(state: Tensor, like: Tensor) -> Tensor:
-    """[batch, channels, size] -> [batch, channels, n, 1], in complex numbers where the system has them."""
+    """[batch, channels, size] -> [channels, n, batch], in complex numbers where the system has them."""
     if like.is_complex():
         state = torch.view_as_complex(state.reshape(*state.shape[:-1], -1, 2))
-    return state.unsqueeze(-1)
+    return state.permute(1, 2, 0)
+
+
+def _row(x: Tensor) -> Tensor:
+    """[channels, n, batch] -> [batch, channels, size]."""
+    x = x.permute(2, 0, 1)
+    return torch.view_as_real(x).flatten(-2) if x.is_complex() else x.contiguous()
 
 
 def _seen(x: Tensor) -> Tensor:
     return x.real if x.is_complex() else x
-
-
-def _real(x: Tensor) -> Tensor:
-    x = x.squeeze(-1)
-    return torch.view_as_real(x).flatten(-2) if x.is_complex() else x

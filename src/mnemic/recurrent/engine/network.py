@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from mnemic.recurrent.engine.linear import between_sums
-from mnemic.recurrent.engine.parts import last
+from mnemic.recurrent.engine.parts import last, picked
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Structure
 
@@ -220,13 +220,13 @@ class Placement:
             return x
         token = torch.arange(self.columns + past, device=x.device) - self.offset[:, None]
         real = (token >= 0) & (token < past + self.lengths[:, None])
-        return _pick(x, token) * real[:, None, :, None]
+        return picked(x, token) * real[:, None, :, None]
 
     def back(self, x: Tensor, length: int) -> Tensor:
         """x [batch, heads, columns, d] -> [batch, heads, length, d]."""
         if self.aligned:
             return x
-        return _pick(x, torch.arange(length, device=x.device) + self.offset[:, None])
+        return picked(x, torch.arange(length, device=x.device) + self.offset[:, None])
 
     def pieces(self, chunk: int) -> list[tuple[int, int]]:
         """Columns [start, stop) of every chunk."""
@@ -240,12 +240,6 @@ class Placement:
         """The new weights in rows that were read up to column `stop`, the old ones in the others."""
         read = (self.ends >= stop)[:, None, None, None]
         return [torch.where(read, a, b) for a, b in zip(new, old, strict=True)]
-
-
-def _pick(x: Tensor, index: Tensor) -> Tensor:
-    """x [batch, heads, n, d] at index [batch, m], kept inside -> [batch, heads, m, d]."""
-    index = index.clamp(0, x.shape[2] - 1)[:, None, :, None]
-    return x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3]))
 
 
 def _products(logs: Tensor) -> Tensor:

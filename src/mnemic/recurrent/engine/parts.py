@@ -7,6 +7,7 @@ row remembers is cut at its own length.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,12 @@ def last(past: Tensor, new: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return both[:, new.shape[1] :].clone()
     return reorder(both, lengths[:, None] + torch.arange(n, device=past.device))
+
+
+def picked(x: Tensor, index: Tensor) -> Tensor:
+    """x [batch, heads, n, d] at index [batch, m], kept inside -> [batch, heads, m, d]."""
+    index = index.clamp(0, x.shape[2] - 1)[:, None, :, None]
+    return x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3]))
 
 
 class ShortConv(nn.Module):
@@ -128,3 +135,50 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 def elu_plus_one(x: Tensor) -> Tensor:
     """A positive feature map, elu(x) + 1, of the same size as x."""
     return F.elu(x) + 1
+
+
+class Segments:
+    """A batch of rows cut where each one's own segment of `size` tokens ends, counted from its start.
+
+    Args:
+        phase: [batch] tokens of the current segment read before.
+        lengths: [batch] how many tokens of a row are real, the first ones; None: all.
+
+    Attributes:
+        phase: the same after these tokens.
+        index: for every cut, which tokens it holds, [batch, width]; a row's own tokens are its first `counts`.
+    """
+
+    def __init__(self, phase: Tensor, lengths: Tensor | None, length: int, size: int) -> None:
+        left = torch.full_like(phase, length) if lengths is None else lengths
+        self.phase, self.length = (phase + left) % size, length
+        begin = torch.zeros_like(phase)
+        self.index: list[Tensor] = []
+        self.counts: list[Tensor] = []
+        self.full: list[Tensor] = []
+        while not self.index or bool((left > 0).any()):
+            count = torch.minimum(size - phase, left)
+            self.index.append(begin[:, None] + torch.arange(int(count.max()), device=phase.device))
+            self.counts.append(count)
+            self.full.append((phase + count == size) & (count > 0))
+            begin, left, phase = begin + count, left - count, (phase + count) % size
+
+    def own(self, i: int) -> Tensor:
+        """[batch, width]: whether a column of cut i is one of the row's own tokens."""
+        return torch.arange(self.index[i].shape[1], device=self.phase.device) < self.counts[i][:, None]
+
+    def cut(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """x [batch, heads, length, d] -> pieces [batch, heads, width, d], zero after a row's own tokens, and
+        which rows [batch] end a segment with it."""
+        for i, index in enumerate(self.index):
+            yield picked(x, index) * self.own(i)[:, None, :, None], self.full[i]
+
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Answers to the pieces, put back to [batch, heads, length, d]; zero where a token is not real."""
+        own = torch.cat([self.own(i) for i in range(len(self.index))], 1)
+        index = torch.where(own, torch.cat(self.index, 1), self.length)
+        joined = F.pad(torch.cat(list(pieces), 2), (0, 0, 0, 1))
+        where = torch.full((len(own), self.length + 1), own.shape[1], device=own.device)
+        place = torch.arange(own.shape[1], device=own.device).expand_as(index)
+        where = where.scatter(1, index, place)[:, :-1]
+        return picked(joined, where)
