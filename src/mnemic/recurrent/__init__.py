@@ -5,6 +5,8 @@
     y, state = layer(more, state)           # read on; any split of the text gives the same outputs
     y, state = layer.step(token, state)     # one token, [batch, 256]
     state.save("book.safetensors"); State.load("book.safetensors")
+    reader = wrap("hmt", model, segment=256)    # around a Hugging Face model
+    logits, state = reader(ids)
 
 A layer is four choices (Miras, paper 63): structure, attentional bias, retention and learning rule.
 Its file says by `KIND` how it is used: "causal" (as above, and where nothing is said), "encoder" (sees all its
@@ -21,9 +23,10 @@ from mnemic.recurrent.engine.state import State
 from mnemic.types import MnemicError
 
 if TYPE_CHECKING:
+    from mnemic.recurrent.engine.segments import Segmented
     from mnemic.recurrent.model import RecurrentLM
 
-__all__ = ["SIZES", "Layer", "State", "build", "language_model", "names"]
+__all__ = ["SIZES", "Layer", "State", "build", "language_model", "names", "wrap"]
 
 Kind = Literal["causal", "encoder", "wrapper"]
 
@@ -55,6 +58,20 @@ def build(name: str, dim: int, **options: Any) -> Layer:
     """
     layer: Layer = recipes.load("recurrent", name).layer(dim, **options)
     return layer
+
+
+def wrap(name: str, model: Any, **options: Any) -> Segmented:
+    """A memory by name around a Hugging Face causal model.
+
+    Raises:
+        MnemicError: no such wrapper.
+        ValueError: sizes that do not fit.
+        TypeError: an option the wrapper does not have.
+    """
+    if name not in names("wrapper"):
+        raise MnemicError(f"there is no wrapper {name!r}; there are: {', '.join(names('wrapper'))}")
+    wrapper: Segmented = recipes.load("recurrent", name).wrapper(model, **options)
+    return wrapper
 
 
 def language_model(name: str, vocab: int, size: str = "6M", **options: Any) -> RecurrentLM:
