@@ -23,6 +23,8 @@ from mnemic.serve.guard import Guard, Limits, failure
 from mnemic.serve.keys import Keys
 from mnemic.serve.once import Once
 from mnemic.serve.openapi import describe
+from mnemic.serve.proxy import Manner, Proxy
+from mnemic.serve.upstream import Upstream
 from mnemic.serve.watch import Metrics, Watch
 from mnemic.types import LanguageModel
 
@@ -52,6 +54,8 @@ def create_app(
     hosts: frozenset[str] = frozenset(),
     network: bool = False,
     model: LanguageModel | None = None,
+    upstream: Upstream | None = None,
+    manner: Manner = Manner(),
 ) -> Starlette:
     """The server over an open memory, which it closes at the end.
 
@@ -60,6 +64,7 @@ def create_app(
         limits: how much a request and a client may ask for.
         hosts: names the server goes by besides localhost; network: whether it is opened to a network.
         model: what writes the answers of `ask`; None quotes.
+        upstream: the language model behind the proxy; manner: how the proxy remembers.
 
     Raises:
         MnemicError: the memory's embedder cannot be loaded.
@@ -67,11 +72,14 @@ def create_app(
     metrics = Metrics()
     desk = Desk(memory, model=model, seen=metrics.batch.observe)
     state = State(desk, keys, metrics)
-    routes: list[BaseRoute] = [*api.routes(desk, Once(memory.store.path)), Route("/metrics", metrics.page)]
+    proxy = Proxy(desk, upstream, metrics, manner)
+    doors = (*api.DOORS, *proxy.doors())
+    routes: list[BaseRoute] = [*api.routes(desk, Once(memory.store.path), doors)]
+    routes.append(Route("/metrics", metrics.page))
     if importlib.util.find_spec("mnemic.serve.page") is not None:
         page = importlib.import_module("mnemic.serve.page")
         routes += page.routes(state)
-    description = describe(api.DOORS, keyed=keys is not None)
+    description = describe(doors, keyed=keys is not None)
     routes.append(Route("/openapi.json", lambda request: JSONResponse(description)))
     for route in routes:
         if isinstance(route, Route):
@@ -82,6 +90,7 @@ def create_app(
         try:
             yield
         finally:
+            await proxy.close()
             await desk.close()
 
     app = Starlette(

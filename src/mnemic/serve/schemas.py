@@ -17,7 +17,7 @@ LATEST = 253402300799  # seconds since 1970 at the end of the year 9999
 EARLIEST = -62135596800
 
 SAID = r"[^\s\x00\ud800-\udfff]"  # something other than space
-Text = Annotated[str, Field(min_length=1, max_length=4_000_000, pattern=r"\S")]
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Query = Annotated[str, Field(min_length=1, max_length=8192, pattern=r"\S")]
 Words = Annotated[Query, Field(json_schema_extra={"format": "mnemic-words"})]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -106,7 +106,7 @@ class Where(Asked):
 class Recall(Where):
     query: Query
     k: Whole = Field(10, ge=1, le=1000)
-    tokens: Whole | None = Field(None, ge=1, le=1_000_000)
+    tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
     beside: Whole = Field(0, ge=0, le=10)
 
 
@@ -305,3 +305,43 @@ class Trouble(Said):
 
 class Failure(Said):
     error: Trouble
+
+
+# --------------------------------------------------------------------------- OpenAI's protocol
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    role: Name
+    content: str | list[dict[str, Any]] | None = None
+
+
+class Chat(BaseModel):
+    """A chat; fields that are not named here are passed on as they are."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    model: Name
+    messages: list[Message] = Field(min_length=1, max_length=10_000)
+    stream: bool | None = False
+    user: Name | None = None
+
+
+class Completion(Said):
+    choices: list[dict[str, Any]]
+
+
+class Models(Said):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+
+
+class Embed(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    model: Name
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2048)]
+    encoding_format: Literal["float", "base64"] | None = None
+
+
+class Embeddings(Said):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
