@@ -24,20 +24,17 @@ CATEGORIES: tuple[Category, ...] = ("code", "state", "personal", "knowledge", "c
 
 _CODE = re.compile(
     r"```|`[^`]+`|\w\(\)|[{};]\s*$|=>|::|\b(?:python|javascript|typescript|rust|golang|java|ruby|kotlin|haskell|"
-    r"sql|sqlite|postgres|bash|regex|regexp|git|docker|npm|pip|json|yaml|css|html|api|segfault|traceback|stack trace|"
-    r"compiler|dataframe|numpy|pandas)\b|\bc\+\+|\bin (?:go|c|r)\b",
+    r"sql|sqlite|postgres|bash|regex|regexp|git|docker|npm|pip|json|yaml|css|html|api|segfault|traceback|"
+    r"stack trace|compiler|dataframe|numpy|pandas)\b|\bc\+\+|\bin (?:go|c|r)\b",
     re.IGNORECASE,
 )
 _STATE = re.compile(
     r"\b(?:weather|forecast|exchange rate|share price|stock price|price of|worth (?:now|today)|score of|"
-    r"traffic|latest news|headlines|open (?:now|today|right now)|opening hours today|temperature (?:in|outside)|"
-    r"right now|at the moment|how busy|delayed|queue at)\b",
+    r"traffic|latest news|headlines|open (?:now|today|right now)|opening hours today|"
+    r"temperature (?:in|outside)|right now|at the moment|how busy|delayed|queue at)\b",
     re.IGNORECASE,
 )
-_PERSONAL = re.compile(
-    r"\b(?:my|mine|our|ours)\b|\b(?:did|do|am|was|have|had|were) (?:i|we)\b",
-    re.IGNORECASE,
-)
+_PERSONAL = re.compile(r"\b(?:my|mine|our|ours)\b|\b(?:did|do|am|was|have|had|were) (?:i|we)\b", re.IGNORECASE)
 _ANYBODY = re.compile(r"\bhow (?:do|can|could|should|would) (?:i|we)\b", re.IGNORECASE)
 _CHAT = re.compile(
     r"^(?:hi|hello|hey|good (?:morning|evening|night|afternoon)|thanks?|how are you)\b|\bjokes?\b|\bcheer me\b|"
