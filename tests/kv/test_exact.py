@@ -67,13 +67,15 @@ def test_left_padding_changes_nothing_for_the_tokens_that_are_there(model: Any, 
 
 
 def test_generate_gives_the_same_tokens_greedily_and_by_beams(model: Any) -> None:
+    """Every method on a Llama, every fourth on each of the others, by turns."""
+    turn = ARCHITECTURES.index(model.config.model_type.replace("_text", "").replace("_", "-"))
     x = ids(2, 40)
     mask = torch.ones_like(x)
     mask[1, :7] = 0
     for options in ({}, {"num_beams": 3}):
-        asked = {"attention_mask": mask, "max_new_tokens": 12, "do_sample": False, **options}
+        asked = {"attention_mask": mask, "max_new_tokens": 8, "do_sample": False, **options}
         expected = model.generate(x, **asked)
-        for method in POLICIES:
+        for method in POLICIES[turn % 4 :: 4] if turn else POLICIES:
             cache = kv.attach(model, method, budget=ROOM)
             assert torch.equal(model.generate(x, past_key_values=cache, **asked), expected), (method, options)
             kv.detach(model)

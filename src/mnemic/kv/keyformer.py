@@ -58,8 +58,12 @@ class Keyformer(Scored):
     watch = True
     marks = True
 
+    def sizes(self, layer: Layer, **kept: bool) -> tuple[int, int]:
+        slot, fixed = super().sizes(layer, **kept)
+        return slot, fixed + 4 * layer.rows
+
     def store(self, layer: Layer, nbytes: int | None) -> Slots:
-        plain = super().store(layer, None if nbytes is None else nbytes - 4 * layer.rows)
+        plain = super().store(layer, nbytes)
         slots = Noisy(
             scale=plain.scale, capacity=plain.capacity, block=plain.block, window=plain.window,
             score=self.score, watch=True, headwise=True,
