@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ARCHITECTURES, build, ids
+from tiny import ARCHITECTURES, build, ids, quick
 from transformers import DynamicCache
 
 from mnemic import kv, recipes
-from mnemic.kv.attach import policy
 
-POLICIES = [name for name in recipes.names("kv") if hasattr(policy(name), "store")]
+POLICIES = [*recipes.names("kv"), "duo-attention over kivi", "pyramidkv over keyformer"]
 ROOM = "64MiB"  # more than any text here needs
 LENGTH = 90
 
@@ -33,7 +32,7 @@ def test_a_policy_within_budget_equals_the_stock_cache(model: Any, method: str) 
     """Prefill, then a chunk, then a second turn token by token: every logit."""
     x = ids(2, LENGTH)
     expected = stock(model, x)
-    cache = kv.attach(model, method, budget=ROOM)
+    cache = kv.attach(model, method, budget=ROOM, **quick(method))
     with torch.inference_mode():
         pieces = [x[:, :50], x[:, 50:79], *x[:, 79:].split(1, 1)]
         logits = torch.cat([model(piece, past_key_values=cache).logits for piece in pieces], 1)
@@ -48,7 +47,7 @@ def test_left_padding_changes_nothing_for_the_tokens_that_are_there(model: Any, 
     mask[0, :33] = 0
     positions = (mask.cumsum(1) - 1).clamp_min(0)
     alone = stock(model, x[:1, 33:])
-    cache = kv.attach(model, method, budget=ROOM)
+    cache = kv.attach(model, method, budget=ROOM, **quick(method))
     out = []
     with torch.inference_mode():
         for start, stop in ((0, 20), (20, 60), (60, LENGTH)):
@@ -76,7 +75,7 @@ def test_generate_gives_the_same_tokens_greedily_and_by_beams(model: Any) -> Non
         asked = {"attention_mask": mask, "max_new_tokens": 8, "do_sample": False, **options}
         expected = model.generate(x, **asked)
         for method in POLICIES[turn % 4 :: 4] if turn else POLICIES:
-            cache = kv.attach(model, method, budget=ROOM)
+            cache = kv.attach(model, method, budget=ROOM, **quick(method))
             assert torch.equal(model.generate(x, past_key_values=cache, **asked), expected), (method, options)
             kv.detach(model)
 

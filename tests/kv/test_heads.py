@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from oracle import instead
 from tiny import build, ids
 from torch import Tensor
 
 from mnemic import kv
-from mnemic.kv.razorattention import RazorAttention, head_scores, highest, patterns
+from mnemic.kv.duo_attention import _gated, learn_gates, load_gates, save_gates
+from mnemic.kv.heads import Heads, highest
+from mnemic.kv.packed import Packed
+from mnemic.kv.razorattention import RazorAttention, head_scores, patterns
+from mnemic.models.lookup import lookup
+from mnemic.types import MnemicError
 
 BLOCK, LOCAL, SINKS = 8, 12, 4
 
 
-def test_other_heads_see_sinks_window_and_the_mean_of_the_rest_weighed_by_its_number() -> None:
+@pytest.mark.parametrize("method", ["razorattention", "duo-attention"])
+def test_other_heads_see_sinks_and_window_and_with_razor_the_mean_of_the_rest(method: str) -> None:
+    """That mean weighs as much as all it stands for."""
     model = build("llama")
     x = ids(2, 100)
     retrieval = ((0, 1), (2, 0), (2, 1))
-    cache = kv.attach(model, RazorAttention(block=BLOCK, sinks=SINKS, local=LOCAL, retrieval=retrieval))
+    cache = kv.attach(model, method, block=BLOCK, sinks=SINKS, local=LOCAL, retrieval=retrieval)
     with torch.inference_mode():
         pieces = [model(p, past_key_values=cache).logits for p in x.split([37, 1, 50, 12], 1)]
     kv.detach(model)
@@ -40,7 +49,7 @@ def test_other_heads_see_sinks_window_and_the_mean_of_the_rest_weighed_by_its_nu
                     q = query[row, head, i].double() * scaling
                     k, v = key[row, group].double(), value[row, group].double()
                     logits, values = k[kept] @ q, v[kept]
-                    if dropped:
+                    if dropped and method == "razorattention":
                         mean = k[dropped].mean(0) @ q + torch.tensor(float(len(dropped))).log()
                         logits = torch.cat((logits, mean[None]))
                         values = torch.cat((values, v[dropped].mean(0)[None]))
@@ -97,3 +106,84 @@ def test_attaching_finds_the_heads_and_leaves_the_model_as_it_was() -> None:
     assert echo.shape == induction.shape == (3, 2)
     kv.detach(model)
     assert model.config._attn_implementation == before
+
+
+def test_gates_learn_which_head_looks_things_up_far_away() -> None:
+    """The lookup model has one: key-value head 0 of layer 1; head 0 of layer 0 looks one token back."""
+    model = lookup()
+    gates = learn_gates(model, local=32, sinks=4, steps=30, length=160, rate=0.1)
+    assert gates[1, 0] > 0.9
+    assert gates.flatten()[[0, 1, 3]].max() < 0.05
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert highest(gates, 0.25) == {(1, 0)}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_a_gate_of_one_is_the_model_and_of_zero_its_sinks_and_window(architecture: str) -> None:
+    model = build(architecture)
+    x = ids(1, 60)
+    window = {i: getattr(layer.self_attn, "sliding_window", None) for i, layer in enumerate(model.model.layers)}
+
+    def short(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, scaling: float, **__: Any
+    ) -> Any:
+        key, value = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
+        at = torch.arange(60)
+        back = at[:, None] - at
+        seen = (back >= 0) & ((back < 10) | (at < 3))
+        if window[module.layer_idx] is not None:
+            seen &= back < window[module.layer_idx]
+        logits = (query @ key.mT * scaling).masked_fill(~seen, -torch.inf)
+        return (logits.softmax(-1) @ value).transpose(1, 2), None
+
+    with torch.inference_mode():
+        expected = model(x, use_cache=False).logits
+        with _gated(model, 3, 10) as state:
+            state["gates"] = torch.ones(3, 2)
+            torch.testing.assert_close(model(x, use_cache=False).logits, expected, atol=1e-5, rtol=0)
+            state["gates"] = torch.zeros(3, 2)
+            found = model(x, use_cache=False).logits
+        with instead(model, short):
+            expected = model(x, use_cache=False).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_gates_are_kept_in_a_file_and_only_for_their_model(tmp_path: Path) -> None:
+    model, path = build("llama"), tmp_path / "gates.json"
+    save_gates(torch.tensor([[0.1, 0.9], [0.8, 0.0], [0.3, 1.0]]), path)
+    cache = kv.attach(model, "duo-attention", gates=str(path))
+    assert cache.policy.retrieval == ((0, 1), (1, 0), (2, 1))
+    save_gates(torch.ones(2, 2), path)
+    with pytest.raises(MnemicError, match="learn them for this model"):
+        load_gates(path, model)
+    path.write_text("no gates")
+    with pytest.raises(MnemicError, match="cannot be read as gates"):
+        load_gates(path, model)
+
+
+def test_a_method_over_another_gives_it_its_retrieval_heads() -> None:
+    """All heads: it is the other; some: those are packed, and take fewer bytes."""
+    model, x = build("llama"), ids(2, 100)
+    every = tuple((layer, head) for layer in range(3) for head in range(2))
+    options = {"block": BLOCK, "sinks": SINKS, "local": LOCAL}
+
+    def logits(cache: Any) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([model(piece, past_key_values=cache).logits for piece in x.split(37, 1)], 1)
+
+    kivi = kv.policy("kivi", residual=16)
+    alone = logits(kv.attach(model, "kivi", block=BLOCK, residual=16))
+    both = kv.attach(model, "duo-attention", over=kivi, retrieval=every, **options)
+    torch.testing.assert_close(logits(both), alone, atol=1e-5, rtol=0)
+    some = kv.attach(model, "duo-attention", over=kivi, retrieval=every[:3], budget=30_000, **options)
+    logits(some)
+    assert some.nbytes <= 30_000
+    store = some.layers[0].store
+    assert isinstance(store, Heads)
+    assert isinstance(store.parts[0][1], Packed)
+    named = kv.policy("duo-attention over kivi", retrieval=every, block=16)
+    assert named.over == kv.policy("kivi", block=16)
+    with pytest.raises(ValueError, match="moves keys"):
+        logits(kv.attach(model, "duo-attention over streaming", retrieval=every))
+    with pytest.raises(MnemicError, match="leave to the retrieval heads is too little"):
+        logits(kv.attach(model, "duo-attention over kivi", retrieval=every[::2], budget=30_000, **options))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import build, ids
+from tiny import build, ids, quick
 from transformers import DynamicCache
 
 from mnemic import kv, recipes
@@ -173,14 +173,15 @@ def test_rows_can_be_repeated_and_chosen(llama: Any) -> None:
     torch.testing.assert_close(run(llama, cache, x[[1, 0], 15:]), expected[[1, 0]], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("method", recipes.names("kv"))
+@pytest.mark.parametrize("method", [*recipes.names("kv"), "duo-attention over kivi", "pyramidkv over h2o"])
 def test_a_saved_cache_goes_on_as_if_it_had_never_been_closed(llama: Any, method: str, tmp_path: Path) -> None:
     x = ids(2, 120)
     mask = torch.ones_like(x)
     mask[1, :5] = 0
     small = {"recent": 4, "sinks": 4, "chosen": 2, "local": 20, "residual": 16}
     options = {"block": 8} | {name: value for name, value in small.items() if hasattr(policy(method), name)}
-    cache = kv.attach(llama, method, budget="1MiB" if method == "full" else 60_000, **options)
+    budget = "1MiB" if method == "full" or " over " in method else 60_000
+    cache = kv.attach(llama, method, budget=budget, **options, **quick(method))
     kv.read(llama, cache, x[:, :101], attention_mask=mask[:, :101])
     path = kv.save(cache, tmp_path / "book")
     opened = kv.load(path, llama)

@@ -49,3 +49,11 @@ ARCHITECTURES = ("llama", "mistral", "qwen3", "gemma3", "phi3", "gpt-neox")
 
 def ids(rows: int, count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(2, VOCABULARY, (rows, count), generator=torch.Generator().manual_seed(seed))
+
+
+# what makes a method's first look at a model quick
+QUICK: dict[str, dict[str, Any]] = {"duo-attention": {"steps": 2, "length": 64}}
+
+
+def quick(method: str) -> dict[str, Any]:
+    return QUICK.get(method.partition(" over ")[0], {})

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mnemic.attention.positions import Rotary
+from mnemic.kv import score
 from mnemic.kv.observe import Observed
-from mnemic.kv.policy import Store
+from mnemic.kv.policy import Layer, Policy, Store
 from mnemic.kv.slots import Slots, attend, visible
+from mnemic.kv.streaming import Streaming
+from mnemic.types import MnemicError
 
 
 class Heads:
@@ -123,3 +129,75 @@ class Compensated(Slots):
         else:
             self.total_keys, self.total_values = self.total_keys + sums[0], self.total_values + sums[1]
             self.left = self.left + real.sum(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headwise(Policy):
+    """Retrieval heads remember the text by a method of their own, the others its beginning and its end.
+
+    Attributes:
+        sinks, local: tokens the other heads keep at the start and at the end.
+        retrieval: (layer, key-value head) of the retrieval heads.
+        over: what the retrieval heads do; as it is, what a budget cannot hold leaves oldest first.
+    """
+
+    sinks: int = 4
+    local: int = 256
+    retrieval: tuple[tuple[int, int], ...] | None = None
+    over: Policy = field(default_factory=lambda: Streaming(positions="true"))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "over", replace(self.over, block=self.block))
+
+    def rest(self, **kept: Any) -> Slots:
+        """What keeps the other heads' pairs."""
+        return Slots(**kept)
+
+    def rest_nbytes(self, layer: Layer) -> int:
+        """Bytes an other head keeps beside its slots."""
+        return 0
+
+    def store(self, layer: Layer, nbytes: int | None) -> Slots | Heads:
+        if layer.window is not None:
+            return Slots(scale=layer.scale, block=self.block, window=layer.window)
+        full = [head for index, head in self.retrieval or () if index == layer.index]
+        others = [head for head in range(layer.groups) if head not in full]
+        window = self.sinks + self.local + self.block
+        spare = None
+        if nbytes is not None:
+            slot = layer.pair_nbytes // layer.groups
+            needed = len(others) * (window * slot + self.rest_nbytes(layer))
+            needed += 4 * layer.rows * window if others else 0
+            spare = nbytes - needed
+            if spare < 0:
+                raise MnemicError(
+                    f"{type(self).__name__} needs at least {needed * layer.count} bytes and was given "
+                    f"{nbytes * layer.count}; raise the budget, or keep fewer than {self.local} local tokens"
+                )
+        kept = {"scale": layer.scale, "block": self.block, "score": self.score, "capacity": window}
+        return Heads([(full, self._retrieval(layer, full, spare)), (others, self.rest(**kept))], layer.groups)
+
+    def _retrieval(self, layer: Layer, heads: Sequence[int], nbytes: int | None) -> Store:
+        share = layer.heads // layer.groups
+        part = replace(layer, groups=max(1, len(heads)), heads=max(1, len(heads)) * share)
+        try:
+            store = self.over.store(part, nbytes if heads else None)
+        except MnemicError as error:
+            raise MnemicError(
+                f"what other heads leave to the retrieval heads is too little: {error}"
+            ) from error
+        if store.rotary is not None:
+            raise ValueError(
+                f"{type(self.over).__name__} moves keys, which methods over single heads cannot; "
+                "choose one that leaves them where they are"
+            )
+        return store
+
+    def score(self, slots: Slots) -> Tensor:
+        return score.protect(score.recency(slots.columns), slots.columns, self.sinks)
+
+
+def highest(scores: Tensor, share: float) -> set[tuple[int, int]]:
+    """The (layer, head) of the highest `share` of scores [layers, heads]."""
+    order = scores.flatten().argsort(descending=True)[: ceil(share * scores.numel())]
+    return {divmod(int(i), scores.shape[1]) for i in order}

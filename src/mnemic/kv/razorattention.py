@@ -14,41 +14,33 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnemic.kv import score
-from mnemic.kv.heads import Compensated, Heads
-from mnemic.kv.policy import Layer, Policy
+from mnemic.kv.heads import Compensated, Headwise, highest
+from mnemic.kv.policy import Layer
 from mnemic.kv.slots import Slots
-from mnemic.types import MnemicError
 
 PAPER = 48
 REPEATS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class RazorAttention(Policy):
+class RazorAttention(Headwise):
     """Head by head.
 
     Attributes:
-        sinks, local: tokens the other heads keep at the start and at the end.
         echo, induction: shares of all heads that are retrieval heads by either score.
         length: random tokens repeated to find them; no more than the model was trained on.
         seed: of those tokens.
-        retrieval: (layer, key-value head) of the retrieval heads; None: found when attached.
     """
 
-    sinks: int = 4
-    local: int = 256
     echo: float = 0.01
     induction: float = 0.14
     length: int = 2500
     seed: int = 0
-    retrieval: tuple[tuple[int, int], ...] | None = None
 
     def prepared(self, model: Any) -> RazorAttention:
         if self.retrieval is not None:
@@ -58,37 +50,11 @@ class RazorAttention(Policy):
         logging.getLogger("mnemic").info("retrieval heads found on random text: %s", sorted(chosen))
         return replace(self, retrieval=tuple(sorted(chosen)))
 
-    def store(self, layer: Layer, nbytes: int | None) -> Slots | Heads:
-        if layer.window is not None:
-            return Slots(scale=layer.scale, block=self.block, window=layer.window)
-        full = [head for index, head in self.retrieval or () if index == layer.index]
-        rest = [head for head in range(layer.groups) if head not in full]
-        window = self.sinks + self.local + self.block
-        capacity = None
-        if nbytes is not None:
-            columns = 4 * layer.rows * ((1 if full else 0) + (1 if rest else 0))
-            pair = layer.pair_nbytes // layer.groups
-            mean = 4 * layer.rows * (layer.width + layer.value_width + 1)
-            spare = nbytes - len(rest) * (window * pair + mean) - columns * window
-            capacity = spare // (len(full) * pair + columns) if full else window
-            if (full and capacity < window) or spare < 0:
-                need = layer.count * ((layer.pair_nbytes + columns) * window + len(rest) * mean)
-                raise MnemicError(
-                    f"RazorAttention needs at least {need} bytes and was given {nbytes * layer.count}; "
-                    f"raise the budget, or keep fewer than {self.local} local tokens"
-                )
-        kept: dict[str, Any] = {"scale": layer.scale, "block": self.block, "score": self.score}
-        every = Slots(**kept, capacity=capacity)
-        return Heads([(full, every), (rest, Compensated(**kept, capacity=window))], layer.groups)
+    def rest(self, **kept: Any) -> Slots:
+        return Compensated(**kept)
 
-    def score(self, slots: Slots) -> Tensor:
-        return score.protect(score.recency(slots.columns), slots.columns, self.sinks)
-
-
-def highest(scores: Tensor, share: float) -> set[tuple[int, int]]:
-    """The (layer, head) of the highest `share` of scores [layers, heads]."""
-    order = scores.flatten().argsort(descending=True)[: ceil(share * scores.numel())]
-    return {divmod(int(i), scores.shape[1]) for i in order}
+    def rest_nbytes(self, layer: Layer) -> int:
+        return 4 * layer.rows * (layer.width + layer.value_width + 1)
 
 
 @torch.inference_mode()
