@@ -27,7 +27,7 @@ from torch import Tensor
 from mnemic.kv.mapped import Mapped
 from mnemic.kv.observe import Observed
 from mnemic.kv.slots import PAD, Slots, fold, visible
-from mnemic.kv.units import Cutter, Tail
+from mnemic.kv.units import Cutter, Tail, runs
 
 Represent = Callable[[Tensor, Tensor | None], Tensor]
 Match = Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +47,99 @@ class Recalled(NamedTuple):
     columns: Tensor
 
 
-class Tiered:
+class TwoTiers:
+    """A near tier of slots, and files that hold what has left it, a block at a time.
+
+    Attributes:
+        far: what was written of each block, by name: [b, ...].
+        tiers: that, and what else is in files with the batch first.
+    """
+
+    def __init__(self, near: Slots, folder: str | Path | None) -> None:
+        self.near = near
+        self.folder = folder
+        self.block = near.block
+        self.rotary = near.rotary
+        self.reading = False
+        self.far: dict[str, Mapped] = {}
+        self.order: Tensor | None = None  # which row of the far tier each row is; None: the same
+        near.leaving = self._offload
+
+    @property
+    def tiers(self) -> list[dict[str, Mapped]]:
+        return [self.far]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks have left."""
+        return min(map(len, self.far.values()))
+
+    def __len__(self) -> int:
+        return len(self.near) + self.block * self.blocks
+
+    @property
+    def settled(self) -> int:
+        return self.near.settled
+
+    @settled.setter
+    def settled(self, column: int) -> None:
+        self.near.settled = column
+
+    def _offload(self, index: Tensor) -> None:
+        """Write the leaving slots [b, 1, m]."""
+        raise NotImplementedError
+
+    def observe(self, seen: Observed) -> None:
+        self.near.observe(seen)
+
+    def settle(self, seen: int) -> None:
+        self.near.settle(seen)
+
+    def crop(self, count: int, seen: int) -> None:
+        self.near.crop(count, seen)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state in memory, by name."""
+        return self.near.tensors() | ({} if self.order is None else {"order": self.order})
+
+    def offloaded(self) -> dict[str, Tensor]:
+        """The state on disk, by name."""
+        return {name: file.rows for tier in self.tiers for name, file in tier.items() if len(file)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a state that `tensors` and `offloaded` (names led by "far.") gave."""
+        self.order = tensors.pop("order", None)
+        for tier in self.tiers:
+            for name, file in tier.items():
+                for row in tensors.pop(f"far.{name}", ()):
+                    file.append(row)
+        self.near.restore(tensors)
+
+    def rows(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Apply a change of the batch dimension; the far tier only notes it until it is next written."""
+        if self.blocks:
+            self.order = change(self.batch_rows())
+        self.near.rows(change)
+
+    def batch_rows(self) -> Tensor:
+        """Which row of the far tier each row is: [b]."""
+        keys = self.near.keys
+        return torch.arange(keys.shape[0], device=keys.device) if self.order is None else self.order
+
+    def _settle_order(self) -> None:
+        """Rewrite the far tier for rows that were reordered."""
+        if self.order is None:
+            return
+        for tier in self.tiers:
+            for name, old in tier.items():
+                new = Mapped(self.folder)
+                for row in old.rows if len(old) else ():
+                    new.append(row[self.order])
+                tier[name] = new
+        self.order = None
+
+
+class Tiered(TwoTiers):
     """A store with a near tier of slots and a far tier of units.
 
     Args:
@@ -67,36 +159,23 @@ class Tiered:
         self, near: Slots, *, room: int, cut: Cutter, represent: Represent | None, match: Match,
         folder: str | Path | None, nearby: float = 0.0, positions: Positions = "capped", sinks: int = 0,
     ) -> None:  # fmt: skip
-        self.near = near
+        super().__init__(near, folder)
         self.room = room
         self.cut = cut
         self.represent = represent
         self.match = match
-        self.folder = folder
         self.nearby = nearby
         self.positions = positions
         self.sinks = sinks
-        self.block = near.block
-        self.rotary = near.rotary
-        self.reading = False
         names = ["keys", "values", "columns", *([cut.asks] if cut.asks else []), *(["marks"] * near.watch)]
         self.far = {name: Mapped(folder) for name in names}  # tokens, a block a row [b, g or 1, m, ...]
         names = ["start", "length", *(["stand"] if represent is not None else [])]
         self.units = {name: Mapped(folder) for name in names}  # a unit of each batch row a row
         self.open = 0  # units at the end that may still change
-        self.order: Tensor | None = None  # which row of the far tier each row is; None: the same
-        near.leaving = self._offload
-
-    def __len__(self) -> int:
-        return len(self.near) + self.block * len(self.far["keys"])
 
     @property
-    def settled(self) -> int:
-        return self.near.settled
-
-    @settled.setter
-    def settled(self, column: int) -> None:
-        self.near.settled = column
+    def tiers(self) -> list[dict[str, Mapped]]:
+        return [self.far, self.units]
 
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and attend; see `Slots.step`."""
@@ -191,7 +270,7 @@ class Tiered:
     def choose(self, asking: Tensor, queries: int) -> Tensor:
         """The units for each query: whether [b, g, q, n]."""
         stand = self.far["keys"].rows if self.represent is None else self.units["stand"].rows
-        rows = torch.arange(stand.shape[1]) if self.order is None else self.order
+        rows = self.batch_rows()
         length = self.units["length"].rows[:, rows].T[:, None, None]  # [b, 1, 1, n]
         found = self.match(asking, stand if self.order is None else stand[:, rows])
         scores = torch.unflatten(found, 2, (-1, queries)).amax(2)
@@ -221,19 +300,13 @@ class Tiered:
     def gather(self, taken: Tensor) -> Recalled:
         """The tokens of units taken [b, g, q, n], side by side in order of time."""
         b, g = taken.shape[:2]
-        rows = torch.arange(b, device=taken.device) if self.order is None else self.order
+        rows = self.batch_rows()
         start, length = (self.units[name].rows[:, rows].T[:, None, None] for name in ("start", "length"))
-        ends = torch.where(taken, length, 0).cumsum(3)
-        total = ends[..., -1:]
-        place = torch.arange(int(total.max()), device=taken.device).expand(*taken.shape[:3], -1).contiguous()
-        unit = torch.searchsorted(ends, place.to(ends.dtype), right=True).clamp_max(taken.shape[3] - 1)
-        begin = (ends - length).gather(3, unit)  # where the unit begins among those taken
-        token = start.expand_as(taken).gather(3, unit) + place - begin
-        token = torch.where(place < total, token, 0)
+        token, real = runs(start.expand_as(taken), torch.where(taken, length, 0))
         block, at = token // self.block, token % self.block
         rows = rows.view(b, 1, 1, 1)
         heads = torch.arange(g, device=taken.device).view(1, g, 1, 1)
-        columns = self.far["columns"].rows[block, rows, 0, at].masked_fill(place >= total, PAD)
+        columns = self.far["columns"].rows[block, rows, 0, at].masked_fill(~real, PAD)
         keys, values = (self.far[name].rows[block, rows, heads, at] for name in ("keys", "values"))
         return Recalled(keys, values, columns)
 
@@ -324,55 +397,14 @@ class Tiered:
             marks = self.far["marks"].rows[first:last, row].transpose(0, 1).flatten(1, 2)[None, :, inside]
         return self.represent(keys[None], marks)[0]
 
-    def observe(self, seen: Observed) -> None:
-        self.near.observe(seen)
-
-    def settle(self, seen: int) -> None:
-        self.near.settle(seen)
-
-    def crop(self, count: int, seen: int) -> None:
-        self.near.crop(count, seen)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The state in memory, by name."""
-        return self.near.tensors() | ({} if self.order is None else {"order": self.order})
-
     def offloaded(self) -> dict[str, Tensor]:
         """The state on disk, by name."""
-        far = self.far | self.units
-        return {name: mapped.rows for name, mapped in far.items() if len(mapped)} | (
-            {"open": torch.tensor([self.open])} if self.open else {}
-        )
+        return super().offloaded() | ({"open": torch.tensor([self.open])} if self.open else {})
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state that `tensors` and `offloaded` (names led by "far.") gave."""
-        self.order = tensors.pop("order", None)
         self.open = int(tensors.pop("far.open", torch.zeros(1)))
-        for name, far in (self.far | self.units).items():
-            for row in tensors.pop(f"far.{name}", ()):
-                far.append(row)
-        self.near.restore(tensors)
-
-    def rows(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Apply a change of the batch dimension; the far tier only notes it until it is next written."""
-        if len(self.far["keys"]):
-            order = self.order
-            if order is None:
-                order = torch.arange(self.near.keys.shape[0], device=self.near.keys.device)
-            self.order = change(order)
-        self.near.rows(change)
-
-    def _settle_order(self) -> None:
-        """Rewrite the far tier for rows that were reordered."""
-        if self.order is None:
-            return
-        for tier in (self.far, self.units):
-            for name, old in tier.items():
-                new = Mapped(self.folder)
-                for row in old.rows if len(old) else ():
-                    new.append(row[self.order])
-                tier[name] = new
-        self.order = None
+        super().restore(tensors)
 
 
 def _fill(scores: Tensor, length: Tensor, room: int | Tensor) -> Tensor:

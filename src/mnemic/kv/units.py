@@ -111,3 +111,14 @@ class Sentences:
             cuts += [*range(start + self.longest, stop, self.longest), stop] if stop > start else []
         finished = bool(n and (ends[-1] or cuts[-1] - (cuts[-2] if len(cuts) > 1 else 0) == self.longest))
         return cuts, len(cuts) - (not finished)
+
+
+def runs(start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """The members of runs, side by side: start and length [..., n] to indices [..., t] and which are real."""
+    ends = length.cumsum(-1)
+    total = ends[..., -1:]
+    place = torch.arange(int(total.max()), device=start.device).expand(*start.shape[:-1], -1).contiguous()
+    run = torch.searchsorted(ends, place.to(ends.dtype), right=True).clamp_max(start.shape[-1] - 1)
+    index = (start - ends + length).gather(-1, run) + place
+    real = place < total
+    return torch.where(real, index, 0), real

@@ -1,0 +1,68 @@
+"""Attends to the keys of the most promising clusters only, found over two levels of centroids.
+
+    S_c = exp(q·C_c) / sum over clusters of n·exp(q·C),  a key's share of attention as far as its centroid tells
+
+Keys are clustered by direction (k-means), centroids again; a query goes through the coarse ones, the fine ones
+of the best of those, and the keys of the best of these. Keys keep their positions.
+
+Departs from the paper: it clusters a fixed prefix once and keeps what is above one global threshold; here each
+block is clustered as it leaves the window, and each head reads as many tokens as there is room for, so that a
+step costs the same wherever it is. Query heads that share keys take what is best for any of them. (Paper 97.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mnemic.kv import score
+from mnemic.kv.clustered import Clustered
+from mnemic.kv.policy import Layer, Policy
+from mnemic.kv.slots import Slots
+
+PAPER = 97
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqueezedAttention(Policy):
+    """A window and a far tier of clusters.
+
+    Attributes:
+        block: tokens clustered together.
+        sinks: first tokens, always at hand.
+        local: tokens at hand where no budget says how many.
+        room: tokens recalled by each query and key-value head.
+        per_fine, per_coarse: tokens of a fine cluster, fine clusters of a coarse one, on average.
+        wide: coarse clusters a query looks into.
+        exact: older tokens up to which all are read; about where choosing becomes faster.
+        folder: where clusters are offloaded to; None for the system's temporary folder.
+    """
+
+    block: int = 1024
+    sinks: int = 128
+    local: int = 2048
+    room: int = 2048
+    per_fine: int = 20
+    per_coarse: int = 8
+    wide: int = 64
+    exact: int = 8192
+    folder: str | None = None
+
+    def store(self, layer: Layer, nbytes: int | None) -> Slots | Clustered:
+        if layer.window is not None:
+            return Slots(scale=layer.scale, block=self.block, window=layer.window)
+        least = self.sinks + self.block + self.room
+        slots = self.capacity(layer, nbytes, least=least, headwise=False, watch=False, marks=False)
+        capacity = max(self.sinks + self.local, 2 * self.block) if slots is None else slots - self.room
+        near = Slots(
+            scale=layer.scale, capacity=capacity // self.block * self.block, block=self.block, score=self.score
+        )
+        fine = -(-self.block // self.per_fine)
+        return Clustered(
+            near, room=self.room, fine=fine, coarse=-(-fine // self.per_coarse), wide=self.wide,
+            exact=self.exact, folder=self.folder,
+        )  # fmt: skip
+
+    def score(self, slots: Slots) -> Tensor:
+        return score.protect(score.recency(slots.columns), slots.columns, self.sinks)

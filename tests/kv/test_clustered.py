@@ -1,0 +1,144 @@
+"""Clusters of keys: all of them are the exact cache, a few are what a plain loop would choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import build, ids
+from torch import Tensor
+from transformers import DynamicCache
+
+from mnemic import kv
+from mnemic.kv.clustered import clustered
+
+LENGTH = 150
+SMALL = {"block": 16, "sinks": 4, "local": 28, "per_fine": 4, "per_coarse": 2, "exact": 0}
+
+
+def logits(model: Any, cache: Any, *pieces: Tensor, **given: Any) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([model(piece, past_key_values=cache, **given).logits for piece in pieces], 1)
+
+
+@pytest.mark.parametrize("exact", [0, 1000])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt-neox"])
+def test_recalling_every_cluster_is_the_stock_cache(name: str, exact: int) -> None:
+    model = build(name)
+    x = ids(2, LENGTH)
+    mask = torch.ones_like(x)
+    mask[1, :5] = 0
+    expected = logits(model, DynamicCache(config=model.config), x, attention_mask=mask)
+    cache = kv.attach(model, "squeezed-attention", room=1000, wide=1000, **SMALL | {"exact": exact})
+    at = 0
+    for count in (70, 31, *[1] * 49):
+        new = logits(model, cache, x[:, at : at + count], attention_mask=mask[:, : at + count])
+        torch.testing.assert_close(new[0], expected[0, at : at + count], atol=1e-4, rtol=0)
+        real = mask[1, at : at + count].bool()
+        torch.testing.assert_close(new[1, real], expected[1, at : at + count][real], atol=1e-4, rtol=0)
+        at += count
+    assert cache.layers[0].store.blocks * 16 > LENGTH - 40
+
+
+def test_padding_chunks_and_reordered_rows_never_show_in_what_is_recalled() -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    mask = torch.ones_like(x)
+    mask[1, :16] = 0
+    options = SMALL | {"room": 12, "wide": 3}
+    whole = kv.attach(model, "squeezed-attention", **options)
+    expected = logits(model, whole, x, attention_mask=mask)
+    cache = kv.attach(model, "squeezed-attention", **options)
+    at = 0
+    for turn, count in enumerate((61, 40, 9, 39, 1)):
+        swap = slice(None) if turn % 2 == 0 else torch.tensor([1, 0])
+        new = logits(model, cache, x[swap, at : at + count], attention_mask=mask[swap, : at + count])
+        torch.testing.assert_close(new, expected[swap, at : at + count], atol=1e-4, rtol=0)
+        cache.reorder_cache(torch.tensor([1, 0]))
+        at += count
+    alone = kv.attach(model, "squeezed-attention", **options)
+    torch.testing.assert_close(logits(model, alone, x[1:, 16:]), expected[1:, 16:], atol=1e-4, rtol=0)
+    stock = logits(model, DynamicCache(config=model.config), x, attention_mask=mask)
+    assert (stock - expected)[0, -20:].abs().amax() > 1e-2
+
+
+def test_the_near_tier_stays_within_the_budget_while_the_far_one_grows() -> None:
+    model = build("llama")
+    budget = 90_000
+    cache = kv.attach(model, "squeezed-attention", budget=budget, **SMALL | {"room": 16})
+    sizes = []
+    for piece in ids(1, 960).split(96, 1):
+        kv.read(model, cache, piece)
+        sizes.append(cache.nbytes)
+    assert max(sizes) <= budget
+    assert sizes[-1] == sizes[-2]
+    assert cache.nbytes_offloaded > 3 * 2 * 16 * 4 * 600
+
+
+def test_a_block_is_sorted_into_clusters_whose_centroids_are_the_means_of_their_keys() -> None:
+    torch.manual_seed(0)
+    keys, values = torch.randn(2, 2, 48, 8), torch.randn(2, 2, 48, 6)
+    real = torch.ones(2, 2, 48, dtype=torch.bool)
+    real[1, :, :7] = False
+    out = clustered(keys, values, real, fine=9, coarse=3)
+    for row in range(2):
+        for head in range(2):
+            there = real[row, head]
+            pairs, sizes = out["pairs"][row, head], out["sizes"][row, head].tolist()
+            assert sum(sizes) == int(there.sum())
+            original = torch.cat((keys, values), 3)[row, head, there]
+            sorted_ = pairs[: sum(sizes)]
+            assert sorted(map(tuple, sorted_.tolist())) == sorted(map(tuple, original.tolist()))
+            parts = sorted_[:, :8].split(sizes)
+            means = torch.stack([part.mean(0) for part in parts])
+            torch.testing.assert_close(out["centroids"][row, head], means)
+            spans = out["spans"][row, head].tolist()
+            assert (spans[0], spans[-1]) == (0, 9)
+            for c in range(3):
+                members = torch.cat(parts[spans[c] : spans[c + 1]])
+                assert out["weights"][row, head, c] == len(members)
+                torch.testing.assert_close(out["heads"].view(2, 3, 2, 8)[row, c, head], members.mean(0))
+
+
+def test_what_is_chosen_is_what_a_plain_loop_chooses() -> None:
+    model = build("llama")
+    cache = kv.attach(model, "squeezed-attention", **SMALL | {"room": 20, "wide": 3})
+    logits(model, cache, ids(2, 130))
+    store = cache.layers[1].store
+    torch.manual_seed(1)
+    query = torch.randn(2, 4, 3, 8) * 6
+    token, there = store.choose(query)
+    pairs = store.far["pairs"].rows
+    found = pairs.flatten(0, 3)[token]
+    scale = store.near.scale
+    n = store.blocks
+    for row in range(2):
+        for head in range(2):
+            for q in range(3):
+                asking = query[row, 2 * head : 2 * head + 2, q] * scale
+                coarse = [(i, c) for i in range(n) for c in range(2)]
+                weight = torch.tensor([store.far["weights"].rows[i, row, head, c] for i, c in coarse])
+                heads = [store.far["heads"].rows[i].view(2, 2, 2, 8)[row, c, head] for i, c in coarse]
+                share = (asking @ torch.stack(heads).T).exp()
+                share = (share / (share * weight).sum(1, keepdim=True)).amax(0)
+                chosen = share.argsort(descending=True)[:3].tolist()
+                fine = []
+                for i, c in (coarse[j] for j in chosen):
+                    first, last = store.far["spans"].rows[i, row, head, c : c + 2].tolist()
+                    fine += [(i, f) for f in range(first, last)]
+                size = torch.tensor([store.far["sizes"].rows[i, row, head, f] for i, f in fine])
+                centroids = torch.stack([store.far["centroids"].rows[i, row, head, f] for i, f in fine])
+                share = (asking @ centroids.T).exp()
+                share = (share / (share * size).sum(1, keepdim=True)).amax(0)
+                room, expected = 20, []
+                for j in share.argsort(descending=True).tolist():
+                    room -= int(size[j])
+                    if room < 0:
+                        break
+                    i, f = fine[j]
+                    start = int(store.far["sizes"].rows[i, row, head, :f].sum())
+                    expected.append(pairs[i, row, head, start : start + int(size[j])])
+                recalled = found[row, head, q, there[row, head, q]]
+                assert torch.equal(recalled, torch.cat(expected))
+                assert 8 < len(recalled) <= 20
