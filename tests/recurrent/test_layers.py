@@ -15,6 +15,8 @@ DIM = 16
 SMALLER = {  # so that short texts reach past a chunk, a window, a trained length
     "lact": {"chunk": 8, "window": 8},
     "gam": {"slots": 32},
+    "bmojo": {"window": 6, "storage": 5, "chunk": 16},
+    "hax": {"size": 8, "bits": 1, "bucket": 3, "selected": 4, "chunk": 16},
     "longmamba": {"trained": 12},
     "stuffed-mamba": {"window": 12},
 }

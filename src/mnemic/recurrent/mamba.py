@@ -6,9 +6,9 @@
 x is split into heads; B and C are common to them. `decay` "scalar" has one A a head (Mamba-2), "diagonal" one
 for every number of the state; with as many heads as channels that is Mamba-1. Either is the engine `linear`
 with queries C, keys B, values dt x and a log-decay dt A.
-Steps start at 1, decays so that heads remember 10 to 1000 tokens, and D at 0. The papers' code starts with steps
-of 1e-3 to 0.1, A of -1 to -16 and D at 1: what is read then whispers beside D x, and 300 steps of training recall
-nothing.
+Steps start at 1, decays so that heads remember 10 to 1000 tokens, and D at 0. The papers' code starts with
+steps of 1e-3 to 0.1, A of -1 to -16 and D at 1: what is read then whispers beside D x, and a model that trains
+for a few hundred steps recalls nothing.
 Structure matrix; attentional bias dot product; retention gate tied to the step; one gradient step.
 Gu and Dao 2023; Dao and Gu 2024.
 """

@@ -96,6 +96,8 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "s4d": {"size": 36},
     "mamba": {"size": 26},
     "longmamba": {"size": 26},
+    "hax": {"size": 8, "bits": 2, "bucket": 3, "selected": 4},
+    "bmojo": {"key_dim": 8, "value_dim": 8, "window": 9, "storage": 16},
     "stuffed-mamba": {"size": 8, "window": 13},
     "lact": {"key_dim": 6, "value_dim": 8, "chunk": 8, "window": 8},
 }
