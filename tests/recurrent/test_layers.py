@@ -17,6 +17,8 @@ SMALLER = {  # so that short texts reach past a chunk, a window, a trained lengt
     "gam": {"slots": 32},
     "bmojo": {"window": 6, "storage": 5, "chunk": 16},
     "hax": {"size": 8, "bits": 1, "bucket": 3, "selected": 4, "chunk": 16},
+    "titans-gate": {"window": 8},
+    "titans-context": {"segment": 8},
     "longmamba": {"trained": 12},
     "stuffed-mamba": {"window": 12},
 }

@@ -12,10 +12,13 @@ from mnemic.recurrent.based import taylor
 from mnemic.recurrent.engine import bias, border
 from mnemic.recurrent.engine.linear import loop
 from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.scan import Leaves, scan
 from mnemic.recurrent.engine.structure import Perceptron
-from mnemic.recurrent.engine.windowed import Windowed
+from mnemic.recurrent.engine.windowed import Windowed, attend
 from mnemic.recurrent.mom import Mixture
+from mnemic.recurrent.titans_context import MemoryAsContext
+from mnemic.recurrent.titans_gate import MemoryAsGate
 
 
 def test_based_features_multiply_to_the_taylor_terms_of_the_exponential() -> None:
@@ -222,3 +225,60 @@ def test_gams_answer_is_its_equation_and_forgets_exactly_what_left_its_convoluti
     changed[:, :10] += 1
     assert torch.equal(layer(x)[0][:, 12:], layer(changed)[0][:, 12:])
     assert not torch.allclose(layer(x)[0][:, 11], layer(changed)[0][:, 11])
+
+
+def test_titans_as_gate_is_a_window_times_the_squashed_memory() -> None:
+    layer = build("titans-gate", dim=8, heads=2, window=5, chunk=4).double()
+    assert isinstance(layer, MemoryAsGate)
+    x, q, k, v = torch.randn(1, 30, 8).double(), *torch.randn(3, 1, 2, 30, 4, dtype=torch.float64)
+    start = layer.fresh(1)
+    got, _ = layer.remember(x, q, k, v, start, None)
+    near, _ = attend(q, k, v, start, None, 5)
+    far, _ = Plastic.remember(layer, x, q, k, v, start, None)
+    assert torch.allclose(got, layer.near(near) * torch.sigmoid(layer.far(far)))
+
+
+def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attention_made() -> None:
+    """One head token by token: attention written out, gradients by autograd at the segment's first weights."""
+    torch.manual_seed(1)
+    layer = build(
+        "titans-context", dim=6, heads=1, segment=5, persistent=2, expansion=2, key_dim=4, value_dim=3
+    )
+    layer = layer.double()
+    assert isinstance(layer, MemoryAsContext)
+    x = torch.randn(1, 17, 6, dtype=torch.float64)
+    q, k = torch.randn(2, 1, 1, 17, 4, dtype=torch.float64)
+    v = torch.randn(1, 1, 17, 3, dtype=torch.float64)
+    got, _ = layer.remember(x, q, k, v, layer.fresh(1), None)
+
+    def read(weights: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return F.gelu(F.normalize(x, dim=-1) @ weights[0]) @ weights[1]
+
+    def turned(x: torch.Tensor, t: int) -> torch.Tensor:
+        pair = torch.view_as_complex(torch.stack([x[..., :2], x[..., 2:]], -1).contiguous())
+        angle = t * torch.tensor([1.0, 0.01], dtype=torch.float64)
+        pair = pair * torch.polar(torch.ones_like(angle), angle)
+        return torch.cat([pair.real, pair.imag], -1)
+
+    gates = layer.asked(x)
+    rate, keep, carry = gates.rate[0, 0], gates.log_keep[0, 0].exp(), gates.log_momentum[0, 0].exp()  # type: ignore[index]
+    now = [w[0].detach() for w in layer.weights]
+    moment = [torch.zeros_like(w) for w in now]
+    fixed_keys, fixed = layer.persistent[0].split([4, 3], -1)
+    for t in range(17):
+        if t % 5 == 0:
+            frozen, keys, recalled = now, [], []
+        h = read(frozen, q[0, 0, t])
+        keys.append(turned(k[0, 0, t], t))
+        recalled.append((turned(h @ layer.recalled_key[0], t), h))
+        query = turned(q[0, 0, t], t)
+        scores = torch.cat([fixed_keys @ q[0, 0, t], torch.stack([key for key, _ in recalled] + keys) @ query])
+        values = torch.cat([fixed, torch.stack([h for _, h in recalled]), v[0, 0, t - t % 5 : t + 1]])
+        y = F.softmax(scores / 2, 0) @ values
+        leaves = [w.detach().requires_grad_() for w in frozen]
+        loss = (read(leaves, y @ layer.learn_key[0]) - y @ layer.learn_value[0]).square().sum() / 2
+        gradient = torch.autograd.grad(loss, leaves)
+        moment = [carry[t] * s - rate[t] * g for s, g in zip(moment, gradient, strict=True)]
+        now = [keep[t] * w + s for w, s in zip(now, moment, strict=True)]
+        m = read(now, y @ layer.ask[0])
+        assert torch.allclose(got[0, 0, t], layer.near(y) * torch.sigmoid(layer.far(m))), t

@@ -85,6 +85,8 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "jrt": {"key_dim": 6, "value_dim": 16},
     "mom": {"key_dim": 10, "value_dim": 10},
     "titans": {"key_dim": 9, "value_dim": 9, "expansion": 1},
+    "titans-gate": {"key_dim": 6, "value_dim": 9, "expansion": 1, "window": 16},
+    "titans-context": {"key_dim": 6, "value_dim": 9, "expansion": 1, "segment": 8},
     "moneta": {"head_dim": 11, "expansion": 1},
     "yaad": {"head_dim": 11, "expansion": 1},
     "memora": {"head_dim": 11, "expansion": 1},

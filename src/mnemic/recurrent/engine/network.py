@@ -116,7 +116,7 @@ class Network:
         q, k [batch, heads, length, key_dim]; v [..., value_dim]; lengths [batch]: how many tokens of a row are
         real, the first ones (None: all) -> outputs like v, and the new state.
         """
-        running, frozen, momentum = (_listed(tensors, kind) for kind in ("running", "frozen", "momentum"))
+        running, frozen, momentum = (listed(tensors, kind) for kind in ("running", "frozen", "momentum"))
         place = Placement(tensors["phase"], lengths, q.shape[2])
         weight = torch.ones_like(gates.rate) if gates.weight is None else gates.weight
         tokens, kept = torch.cat([k, v, weight.unsqueeze(-1)], -1), {}
@@ -144,7 +144,7 @@ class Network:
             if self.border is None:
                 linear = partial(mix.at_tokens, running, momentum, learnt)
             else:
-                linear = partial(_apply, frozen)
+                linear = partial(apply, frozen)
             out.append(self.structure.read(linear, queries[..., now, :]))
             running, momentum = mix.at_end(running, momentum, learnt, self.stepwise)
             if place.border(stop, self.chunk):
@@ -257,7 +257,7 @@ def _shortened(inputs: Tensor, gradients: Tensor, longest: float) -> Tensor:
     return gradients * scale
 
 
-def _apply(weights: Weights, i: int, x: Tensor) -> Tensor:
+def apply(weights: Weights, i: int, x: Tensor) -> Tensor:
     return x @ weights[i]
 
 
@@ -265,5 +265,5 @@ def _named(kind: str, weights: Weights) -> Tensors:
     return {f"{kind}.{i}": w for i, w in enumerate(weights)}
 
 
-def _listed(tensors: Tensors, kind: str) -> Weights:
+def listed(tensors: Tensors, kind: str) -> Weights:
     return [w for name, w in tensors.items() if name.startswith(f"{kind}.")]

@@ -158,7 +158,7 @@ class Segments:
         self.full: list[Tensor] = []
         while not self.index or bool((left > 0).any()):
             count = torch.minimum(size - phase, left)
-            self.index.append(begin[:, None] + torch.arange(int(count.max()), device=phase.device))
+            self.index.append(begin[:, None] + torch.arange(max(int(count.max()), 1), device=phase.device))
             self.counts.append(count)
             self.full.append((phase + count == size) & (count > 0))
             begin, left, phase = begin + count, left - count, (phase + count) % size

@@ -55,15 +55,18 @@ class Plastic(Associative):
     def remember(
         self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
     ) -> tuple[Tensor, Tensors]:
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        if self.features is not None:
+            q, k = self.features(q), self.features(k)
+        return self.network.read(q, k, v, self.asked(x), memory, lengths)
+
+    def asked(self, x: Tensor) -> Gates:
+        """What the tokens [batch, length, dim] ask of the memory."""
         asked = {name: wide(gate(x)).transpose(1, 2) for name, gate in self.gates.items()}
-        gates = Gates(
+        return Gates(
             rate=self.max_rate * torch.sigmoid(asked["rate"]),
             log_keep=F.logsigmoid(-asked["forget"]),
             log_momentum=F.logsigmoid(asked["momentum"]) if "momentum" in asked else None,
             weight=torch.sigmoid(asked["weight"]) if "weight" in asked else None,
             threshold=F.softplus(asked["threshold"]) if "threshold" in asked else None,
         )
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        if self.features is not None:
-            q, k = self.features(q), self.features(k)
-        return self.network.read(q, k, v, gates, memory, lengths)
