@@ -16,11 +16,11 @@ from mnemic.recurrent.engine.state import State
 
 
 class SwishMLP(nn.Module):
-    """W_3 (silu(W_1 x) * W_2 x), twice as wide inside."""
+    """W_3 (silu(W_1 x) * W_2 x), `inner` wide inside."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, inner: int) -> None:
         super().__init__()
-        self.up, self.down = nn.Linear(dim, 4 * dim, bias=False), nn.Linear(2 * dim, dim, bias=False)
+        self.up, self.down = nn.Linear(dim, 2 * inner, bias=False), nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, -1)
@@ -29,9 +29,9 @@ class SwishMLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, inner: int) -> None:
         super().__init__()
-        self.layer, self.mlp = layer, SwishMLP(layer.dim)
+        self.layer, self.mlp = layer, SwishMLP(layer.dim, inner)
         self.before_layer, self.before_mlp = HeadNorm(layer.dim), HeadNorm(layer.dim)
 
     def forward(self, x: Tensor, state: State | None, mask: Tensor | None) -> tuple[Tensor, State]:
@@ -41,14 +41,18 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """A causal model of the given layers, one block each; embedding and head share their weights."""
+    """A causal model of the given layers, one block each; embedding and head share their weights.
 
-    def __init__(self, vocab: int, layers: Sequence[Layer]) -> None:
+    Args:
+        inner: width of the MLPs; twice that of the model if not given.
+    """
+
+    def __init__(self, vocab: int, layers: Sequence[Layer], *, inner: int | None = None) -> None:
         super().__init__()
         dim = layers[0].dim
         self.embed = nn.Embedding(vocab, dim)
         nn.init.normal_(self.embed.weight, std=dim**-0.5)
-        self.blocks = nn.ModuleList(Block(layer) for layer in layers)
+        self.blocks = nn.ModuleList(Block(layer, 2 * dim if inner is None else inner) for layer in layers)
         self.norm = HeadNorm(dim)
 
     def forward(
