@@ -9,9 +9,9 @@ from typing import Any
 import openai
 import pytest
 import torch
+from serving import app_over, listening
 
 from mnemic.serve.local import Local
-from serving import app_over, listening
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def told(folder: Path, path: Path, stream: bool, **how: Any) -> str:
     with listening(app_over(path / "m.mnemic", upstream=Local(folder, **how))) as address:
-        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        client = openai.OpenAI(
+            base_url=f"{address}/v1", api_key="any", max_retries=0, default_headers={"X-Mnemic-Memory": "off"}
+        )
         assert [one.id for one in client.models.list()] == [folder.name]
         asked: Any = {"model": "tiny", "messages": [{"role": "user", "content": "Hi " * 20}], "max_tokens": 12}
         if not stream:

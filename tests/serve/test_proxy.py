@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from serving import app_over, listening
+from upstreams import Speaking
 
 from mnemic.memory.echo import CLOSE, OPEN
 from mnemic.serve.keys import Keys
 from mnemic.serve.proxy import Manner
 from mnemic.serve.upstream import Remote
-from serving import app_over, listening
-from upstreams import Speaking
 
 ASKED = "Where did Ishmael go?"
 
@@ -250,12 +251,14 @@ def test_an_upstream_that_fails_is_an_error_in_openai_s_shape_and_nothing_is_sto
 @pytest.mark.parametrize("manner", ["cut", "broken"])
 def test_a_stream_that_is_cut_says_so_and_what_was_shown_is_remembered(tmp_path: Path, manner: str) -> None:
     with proxied(tmp_path, Speaking("One two three four", manner)) as address:
-        shown = ""
+        stream = client(address).chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": ASKED}], stream=True
+        )
+        pieces = (chunk.choices[0].delta.content or "" for chunk in stream)
+        seen: list[str] = []
         with pytest.raises(openai.APIError):
-            for chunk in client(address).chat.completions.create(
-                model="tiny", messages=[{"role": "user", "content": ASKED}], stream=True
-            ):
-                shown += chunk.choices[0].delta.content or ""
+            deque(map(seen.append, pieces))
+        shown = "".join(seen)
         assert shown in ("One", "One two")
         assert eventually(lambda: [one["text"] for one in remembered(address)] == [ASKED, shown])
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "budget": "care",
     "serve": "serve",
     "key": "serve",
+    "mcp": "serve",
     "demo": "demo",
     "methods": "measure",
     "bench": "measure",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnemic import plain
-from mnemic.cli.common import command, print_json
+from mnemic.cli.common import command, no_vectors_option, print_json
 from mnemic.types import MnemicError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 )
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N",
               help="At most N requests a second from each key.")  # fmt: skip
-@click.option("--no-vectors", "vectors", flag_value=False, default=True, help="By words alone.")
+@no_vectors_option
 def serve_command(
     host: str,
     port: int,
@@ -69,6 +70,7 @@ def serve_command(
         network=network,
         model=open_language_model(None),
     )
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it would say what was in a call that failed
     lines = logging.getLogger("mnemic.serve")
     lines.addHandler(logging.StreamHandler())  # one JSON document a request, on stderr
     lines.setLevel(logging.INFO)
@@ -81,6 +83,30 @@ def serve_command(
         else:
             click.echo(address)
         uvicorn.Server(config).run([socket])
+
+
+@command("mcp")
+@click.option("--space", help="The only space that is open [default: every one].")
+@click.option("--write/--read", "writes", default=True, show_default=True, help="Whether it may be changed.")
+@no_vectors_option
+def mcp_command(space: str | None, writes: bool, vectors: bool, path: Path | None, as_json: bool) -> None:
+    """Speak the Model Context Protocol on stdin and stdout; --json prints what to tell a client instead."""
+    try:
+        from mnemic.serve.mcp import speak
+    except ImportError as error:
+        raise MnemicError(f"this needs {error.name}: pip install 'mnemic[serve]'") from None
+    from mnemic.memory import Memory, default_path
+    from mnemic.serve.keys import Access
+
+    if as_json:
+        given = [*(("--memory", str(path)) if path else ()), *(("--space", space) if space else ())]
+        given += ([] if writes else ["--read"]) + ([] if vectors else ["--no-vectors"])
+        return print_json({"mcpServers": {"mnemic": {"command": "mnemic", "args": ["mcp", *given]}}})
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it would say what was in a call that failed
+    memory = Memory.open(path or default_path(), embedder="default" if vectors else None)
+    spaces = None if space is None else frozenset({space})
+    asyncio.run(speak(memory, Access("stdio", spaces, writes)))
+    return None
 
 
 @command("key")

@@ -41,17 +41,18 @@ def block(recall: Recall) -> str:
     lines = [HEAD]
     if recall.profile:
         lines.append("What the user wants kept in mind:")
-        lines += [_fenced(one.text) for one in recall.profile]
+        lines += [quoted(one.text) for one in recall.profile]
     for number, hit in enumerate(recall, 1):
         it = hit.record
         label = " · ".join(
             str(part) for part in (it.when, it.title or it.source, it.author, f"#{it.id}") if part
         )
-        lines += [f"[{number}] {_unmarked(label)}", _fenced(it.text)]
+        lines += [f"[{number}] {_unmarked(label)}", quoted(it.text)]
     return "\n".join([OPEN, *lines, CLOSE])
 
 
-def _fenced(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as data: every line starts with ">", and a mark of the block is none any more."""
     return "\n".join(f"> {line}" for line in _unmarked(text, "\n").split("\n"))
 
 

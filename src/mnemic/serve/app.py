@@ -21,6 +21,7 @@ from mnemic.serve import api
 from mnemic.serve.desk import Desk
 from mnemic.serve.guard import Guard, Limits, failure
 from mnemic.serve.keys import Keys
+from mnemic.serve.mcp import Agents
 from mnemic.serve.once import Once
 from mnemic.serve.openapi import describe
 from mnemic.serve.proxy import Manner, Proxy
@@ -75,7 +76,8 @@ def create_app(
     proxy = Proxy(desk, upstream, metrics, manner)
     doors = (*api.DOORS, *proxy.doors())
     routes: list[BaseRoute] = [*api.routes(desk, Once(memory.store.path), doors)]
-    routes.append(Route("/metrics", metrics.page))
+    agents = Agents(desk)
+    routes += [Route("/mcp", agents), Route("/metrics", metrics.page)]
     if importlib.util.find_spec("mnemic.serve.page") is not None:
         page = importlib.import_module("mnemic.serve.page")
         routes += page.routes(state)
@@ -88,7 +90,8 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            yield
+            async with agents.manager.run():
+                yield
         finally:
             await proxy.close()
             await desk.close()
