@@ -1,7 +1,7 @@
 """The timeline: records grouped into episodes, newest first.
 
-An episode is what belongs together and happened at one stretch: the records of a conversation, else of a source,
-until time leaps by more than `GAP`. What has no date of its own counts as of when it was written.
+An episode is what belongs together and happened at one stretch: the records of a conversation, else of a
+source, until time leaps by more than `GAP`. What has no date of its own counts as of when it was written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mnemic.types import Filter, Ints, Record, moment
 
 GAP = 8 * 3600.0
 SHOWN = 3  # records of an episode that the timeline shows
-MONTHS = 72  # of the overview; with more, it counts years
+MONTHS = 72  # with records, from which the overview counts years
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Episode:
     def title(self) -> str:
         """What it stands under: the title of the conversation or document, else the source."""
         first = self.records[0]
-        return first.title or (first.place[0] if first.place else None) or first.source or "Told"
+        return first.title or (first.place[0] if first.place else None) or first.source or "Note"
 
 
 class Episodes:
@@ -96,14 +96,14 @@ class Episodes:
         )
 
     def overview(self) -> list[tuple[str, int]]:
-        """How many records each month has ("2023-04"), or each year where months would be too many, in order."""
+        """How many records each month has ("2023-04"), or each year where months are too many, in order."""
         if not len(self.at):
             return []
         days, counts = np.unique(np.floor(self.at / 86400), return_counts=True)
         seen = [moment(86400.0 * float(day)) for day in days]
         names = [f"{it:%Y-%m}" for it in seen]
         spread = _months(seen[0], seen[-1])
-        if len(spread) > MONTHS:
+        if len(set(names)) > MONTHS:
             names = [name[:4] for name in names]
             spread = [f"{year:04d}" for year in range(seen[0].year, seen[-1].year + 1)]
         found = dict.fromkeys(spread, 0)

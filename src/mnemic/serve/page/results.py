@@ -45,7 +45,7 @@ def bench(name: str) -> dict[str, Any] | None:
 
 
 def scale(systems: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> tuple[float, float]:
-    """The stretch that the intervals of a metric take, over all systems; from 0 where they lie between 0 and 1."""
+    """The stretch that the intervals of a metric take, over all systems; 0 to 1 where they lie in it."""
     ends = [
         float(it[end])
         for metrics in systems.values()

@@ -11,9 +11,7 @@ from markupsafe import Markup, escape
 from mnemic.index.words import query_terms, terms
 from mnemic.types import Record, When, moment
 
-MONTH_NAMES = (
-    "January February March April May June July August September October November December".split()
-)
+MONTH_NAMES = "January February March April May June July August September October November December".split()
 _WORD = re.compile(r"\w+")
 
 
@@ -65,6 +63,8 @@ def marked(text: str, spans: Iterable[tuple[int, int]]) -> Markup:
     pieces, at = [], 0
     for start, end in sorted(spans):
         start, end = max(start, at), min(end, len(text))
+        while start < end and text[end - 1].isspace():
+            end -= 1
         if start < end:
             pieces += [escape(text[at:start]), Markup("<mark>"), escape(text[start:end]), Markup("</mark>")]
             at = end

@@ -1,8 +1,8 @@
 """The views of the page: what each shows, and what its forms change.
 
-A view acts for whoever sent the request, through the same desk as every other door, so a key for one space sees and
-changes that space only. Forms are posted and answered with a redirect (reloading changes nothing again); that they
-come from this page is what the guard checks (Origin, Sec-Fetch-Site).
+A view acts for whoever sent the request, through the same desk as every other door, so a key for one space sees
+and changes that space only. Forms are posted and answered with a redirect (reloading changes nothing again);
+that they come from this page is what the guard checks (Origin, Sec-Fetch-Site).
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Page:
         hits = [
             {
                 "record": hit.record,
-                "text": show.marked(hit.record.text, show.asked_for(hit.record.text, query) or [(hit.start, hit.end)]),
+                "text": show.marked(
+                    hit.record.text, show.asked_for(hit.record.text, query) or [(hit.start, hit.end)]
+                ),
                 "why": hit.why,
                 "channels": sorted(hit.channels.items(), key=lambda it: -it[1]),
             }
@@ -128,9 +130,7 @@ class Page:
                 records[it.record.id] = it.record
                 spans.setdefault(it.record.id, []).append((it.start, it.end))
             cited = [(record, show.marked(record.text, spans[id])) for id, record in records.items()]
-        return await self._show(
-            request, "ask.html", who, space, question=question, answer=answer, cited=cited
-        )
+        return await self._show(request, "ask.html", who, space, question=question, answer=answer, cited=cited)
 
     async def record(self, request: Request) -> Response:
         """A record with its versions, neighbours, links and history."""
