@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import build, ids, quick
+from tiny import build, ids, small
 from transformers import DynamicCache
 
 from mnemic import kv, recipes
-from mnemic.kv.attach import policy
 from mnemic.kv.policy import parse_bytes
 from mnemic.types import MnemicError
 
@@ -178,10 +177,8 @@ def test_a_saved_cache_goes_on_as_if_it_had_never_been_closed(llama: Any, method
     x = ids(2, 120)
     mask = torch.ones_like(x)
     mask[1, :5] = 0
-    small = {"recent": 4, "sinks": 4, "chosen": 2, "local": 20, "residual": 16}
-    options = {"block": 8} | {name: value for name, value in small.items() if hasattr(policy(method), name)}
     budget = "1MiB" if method == "full" or " over " in method else 60_000
-    cache = kv.attach(llama, method, budget=budget, **options, **quick(method))
+    cache = kv.attach(llama, method, budget=budget, **small(method))
     kv.read(llama, cache, x[:, :101], attention_mask=mask[:, :101])
     path = kv.save(cache, tmp_path / "book")
     opened = kv.load(path, llama)

@@ -53,7 +53,15 @@ def ids(rows: int, count: int, seed: int = 0) -> torch.Tensor:
 
 # what makes a method's first look at a model quick
 QUICK: dict[str, dict[str, Any]] = {"duo-attention": {"steps": 2, "length": 64}}
+_SMALL = {"recent": 4, "sinks": 4, "chosen": 2, "local": 20, "residual": 16, "block": 8}
 
 
 def quick(method: str) -> dict[str, Any]:
     return QUICK.get(method.partition(" over ")[0], {})
+
+
+def small(method: str) -> dict[str, Any]:
+    """Hyper-parameters for texts of a hundred tokens."""
+    from mnemic import kv
+
+    return {k: v for k, v in _SMALL.items() if hasattr(kv.policy(method), k)} | quick(method)

@@ -82,7 +82,7 @@ class MiKV(Policy):
             packed = self.block_nbytes(layer)
             spare = nbytes - fixed
             important = spare / (slot + packed / self.block * (1 - self.ratio) / self.ratio)
-            least = -(-(over.sinks + over.recent + 1 + self.block) // self.block) * self.block
+            least = -(-(over.fewest + self.block) // self.block) * self.block
             near.capacity = max(int(important) // self.block * self.block, least)
             most = (spare - near.capacity * slot) // packed
             if most < 1:

@@ -173,15 +173,19 @@ class Scored(Policy):
         """The worth of each slot [b, g or 1, n]; the highest are kept."""
         raise NotImplementedError
 
+    @property
+    def fewest(self) -> int:
+        """The fewest slots that must stay when a block is over."""
+        return self.sinks + self.recent + 1
+
     def least(self, layer: Layer) -> int:
         """The fewest bytes a layer needs."""
         slot, fixed = self.sizes(layer, headwise=self.headwise, watch=self.watch, marks=self.marks)
-        return fixed + slot * (self.sinks + self.recent + 1 + self.block)
+        return fixed + slot * (self.fewest + self.block)
 
     def store(self, layer: Layer, nbytes: int | None) -> Slots:
-        least = self.sinks + self.recent + 1
         capacity = self.capacity(
-            layer, nbytes, least=least, headwise=self.headwise, watch=self.watch, marks=self.marks
+            layer, nbytes, least=self.fewest, headwise=self.headwise, watch=self.watch, marks=self.marks
         )
         return Slots(
             scale=layer.scale, capacity=capacity, block=self.block, window=layer.window, score=self.score,

@@ -188,7 +188,7 @@ class Slots:
         """Only the slots of `index`, ascending: [b, g or 1, m] or [m]."""
         index = index.expand(self.keys.shape[0], index.shape[-2] if index.ndim == 3 else 1, -1)
         if self.leaving is not None:
-            self.leaving(_others(index, len(self)))
+            self.leaving(others(index, len(self)))
         rows = index.expand(-1, self.keys.shape[1], -1)
         self.keys = self.keys.gather(2, rows[..., None].expand(-1, -1, -1, self.keys.shape[3]))
         self.values = self.values.gather(2, rows[..., None].expand(-1, -1, -1, self.values.shape[3]))
@@ -236,7 +236,7 @@ class Slots:
             setattr(self, name, change(tensor).contiguous())
 
 
-def _others(index: Tensor, count: int) -> Tensor:
+def others(index: Tensor, count: int) -> Tensor:
     """Of `count` slots those that `index` [b, g, m] leaves out, ascending: [b, g, count - m]."""
     left = torch.ones(*index.shape[:2], count, dtype=torch.bool, device=index.device).scatter(2, index, False)
     return left.nonzero()[:, 2].view(*index.shape[:2], count - index.shape[2])
