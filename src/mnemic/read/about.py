@@ -103,14 +103,14 @@ def about(
 
 def _likeness(asked: Question, among: Sequence[Event], embedder: Embedder) -> tuple[Floats, Floats]:
     """[events] how alike each event is to what is asked; [events, events] and to one another."""
-    whole = [_nameless(e.statement.record.text, e.statement.words, asked.names) for e in among]
+    whole = [nameless(e.statement.record.text, e.statement.words, asked.names) for e in among]
     named = [text.rpartition(":")[2] for text in whole]  # what a colon leads to is what is told
     asked_for, told, parts = np.split(
-        embedder.encode([_nameless(asked.text, asked.words, asked.names), *whole, *named]), [1, 1 + len(whole)]
+        embedder.encode([nameless(asked.text, asked.words, asked.names), *whole, *named]), [1, 1 + len(whole)]
     )
     like = np.maximum(told @ asked_for[0], parts @ asked_for[0])
     return np.maximum(like, 0), told @ told.T
 
 
-def _nameless(text: str, words: Sequence[Word], names: frozenset[str]) -> str:
+def nameless(text: str, words: Sequence[Word], names: frozenset[str]) -> str:
     return " ".join(text[w.start : w.end] for w in words if w.kind != "name" or names.isdisjoint(w.stems))

@@ -12,8 +12,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from mnemic.read import extract
+from mnemic.read import extract, states
 from mnemic.read.about import Event, about, events
 from mnemic.read.extract import Statement
 from mnemic.read.point import point
@@ -33,7 +34,7 @@ def answer(
     if not known:
         return None
     asked_at = now.middle if now else max(e.when.end for e in known)
-    split = plan(_LIST.sub("", question), asked_at)
+    split = plan(without_order(question), asked_at)
     story = _Story(question, split, found, known, asked_at, embedder)
     given = story.answer()
     return None if given is None else replace(given, evidence=evidence)
@@ -69,6 +70,21 @@ class _Story:
     def about(self, text: str, among: Sequence[Event]) -> list[Event]:
         return about(text, among, self.found, self.embedder)
 
+    @cached_property
+    def wanted(self) -> states.Asked | None:
+        """The state a question asks for, how things are or were rather than what happened; None if none."""
+        lasting = _present(self.question) or _LASTING.search(self.question) or _LIST.search(self.question)
+        if not lasting or self.embedder is None or not states.known(self.embedder):
+            return None
+        wanted = states.asked(self.plan.what, self.embedder)
+        return wanted if wanted.share >= states.ASKED else None
+
+    def telling(self, among: Sequence[Event]) -> list[Event]:
+        """The events that tell the state asked for."""
+        if self.wanted is None or self.embedder is None:
+            return []
+        return states.telling(self.wanted, among, self.embedder)
+
     def one(self, text: str) -> Event | None:
         """The event that a few words name: the best match, the earliest of equals."""
         pool = self.about(text, self.known)
@@ -84,10 +100,12 @@ class _Story:
             and (split.before is None or e.when.end <= split.before)
             and (split.after is None or e.when.start >= split.after)
         ]
-        if split.during and _LASTING.search(self.question):  # what lasts was told before, and is not over
+        if split.during and (
+            self.wanted or _LASTING.search(self.question)
+        ):  # what lasts was told before, and is not over
             end = split.during.end
             within = [e for e in self.known if e.when.start < end]
-        pool = self.about(split.what, within)
+        pool = self.telling(within) or self.about(split.what, within)
         return sorted(pool, key=lambda e: (e.when.middle, e.statement.record.order, e.statement.start))
 
     # ------------------------------------------------------------------ answers
@@ -111,9 +129,15 @@ class _Story:
         newest = (
             self.plan.order or self.plan.anchor or _present(self.question) or _LASTING.search(self.question)
         )
-        event = self.nth(pool) if newest else max(pool, key=lambda e: e.match)
-        cited = point(analyse(self.plan.what), event, self.embedder) if event else None
+        event = self.nth(pool) if newest or self.wanted else max(pool, key=lambda e: e.match)
+        cited = self.words(event) if event else None
         return _given(cited.quote, [event], cited) if event and cited else None
+
+    def words(self, event: Event) -> Citation | None:
+        """The words of an event that answer."""
+        if self.wanted and self.embedder and (told := states.value(self.wanted, event, self.embedder)):
+            return told
+        return point(analyse(self.plan.what), event, self.embedder)
 
     def nth(self, pool: Sequence[Event]) -> Event | None:
         """The event of a pool in order of time that was asked for, by default the newest; None past its end."""
@@ -217,8 +241,21 @@ _LIST = re.compile(r"\b(?:oldest|earliest)\s+first\b|\bin\s+(?:chronological\s+)
 _PRESENT = re.compile(r"\b(?:is|are|am|do|does|has|have)\b", re.IGNORECASE)
 
 
+_NOW = re.compile(
+    r"\b(?:now|nowadays|currently|presently|these\s+days|at\s+present|at\s+the\s+moment|right\s+now)\b",
+    re.IGNORECASE,
+)
+
+
+def without_order(question: str) -> str:
+    """A question without the words that ask for its answers in order of time."""
+    return _LIST.sub("", question)
+
+
 def _present(question: str) -> bool:
     """Whether a question asks how things are, so that the newest event tells."""
+    if _NOW.search(question):
+        return True
     first = _PRESENT.search(question)
     return first is not None and not re.search(r"\b(?:was|were|did|had|ever)\b", question[: first.start()])
 
