@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mnemic.recurrent import build
 from mnemic.recurrent.aaren import LearntQuery
 from mnemic.recurrent.based import taylor
+from mnemic.recurrent.deep_transformer import Corrected
 from mnemic.recurrent.engine import bias, border
 from mnemic.recurrent.engine.linear import loop
 from mnemic.recurrent.engine.network import Gates, Network
@@ -282,3 +283,19 @@ def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attent
         now = [keep[t] * w + s for w, s in zip(now, moment, strict=True)]
         m = read(now, y @ layer.ask[0])
         assert torch.allclose(got[0, 0, t], layer.near(y) * torch.sigmoid(layer.far(m))), t
+
+
+def test_a_deep_transformer_is_the_delta_rule_in_kernel_form_over_its_window() -> None:
+    layer = build("deep-transformer", dim=6, heads=1, window=6, chunk=4, key_dim=3, value_dim=2).double()
+    assert isinstance(layer, Corrected)
+    x = torch.randn(1, 25, 6, dtype=torch.float64)
+    q, k = F.normalize(torch.randn(2, 1, 1, 25, 3, dtype=torch.float64), dim=-1)
+    v = torch.randn(1, 1, 25, 2, dtype=torch.float64)
+    got, _ = layer.remember(x, q, k, v, layer.fresh(1), None)
+    sharp, rate, corrections = layer.log_sharpness.exp().squeeze(), layer.rate(x)[0, 0], []
+    for t in range(25):
+        seen = range(max(t - 5, 0), t)
+        recalled = sum(torch.exp(sharp * (k[0, 0, t] @ k[0, 0, j] - 1)) * corrections[j] for j in seen)
+        corrections.append(rate[t] * (v[0, 0, t] - recalled))
+        read = sum(torch.exp(sharp * (q[0, 0, t] @ k[0, 0, j] - 1)) * corrections[j] for j in [*seen, t])
+        assert torch.allclose(got[0, 0, t], read)

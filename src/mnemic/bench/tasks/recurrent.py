@@ -101,6 +101,7 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "hax": {"size": 8, "bits": 2, "bucket": 3, "selected": 4},
     "bmojo": {"key_dim": 8, "value_dim": 8, "window": 9, "storage": 16},
     "stuffed-mamba": {"size": 8, "window": 13},
+    "deep-transformer": {"window": 14},
     "lact": {"key_dim": 6, "value_dim": 8, "chunk": 8, "window": 8},
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
@@ -333,7 +334,7 @@ def right(layer: str, model: Stack, test: RecallTask, *, emptied: bool = False) 
 
 def sized(layer: str, size: int) -> dict[str, int]:
     """The options that give a layer this size per head."""
-    if layer == "sliding-window":
+    if layer in ("sliding-window", "deep-transformer"):
         return {"window": size}
     if layer == "gam":
         return {"conv": size}

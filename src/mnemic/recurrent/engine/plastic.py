@@ -3,7 +3,8 @@
     keep_t = 1 - sigmoid(W x + a),  eta_t = sigmoid(W x + b),  theta_t = max_rate sigmoid(W x + c),   per head
 
 and, where the choices ask for them, a token's weight in a window and its threshold. Gates start so that the
-memory is kept and momentum is short: with all at one half a memory forgets as fast as it learns.
+memory is kept and momentum is short: with all at one half a memory forgets as fast as it learns. The memory
+itself starts empty where it can (`Structure.scales`).
 """
 
 from __future__ import annotations
@@ -45,8 +46,12 @@ class Plastic(Associative):
         for name, start in starts.items():
             nn.init.constant_(self.gates[name].bias, start)  # type: ignore[arg-type]
         self.weights = nn.ParameterList(
-            torch.randn(heads, rows, columns) * rows**-0.5
-            for rows, columns in network.structure.shapes(self.feature_dim, self.value_dim)
+            torch.randn(heads, rows, columns) * scale
+            for (rows, columns), scale in zip(
+                network.structure.shapes(self.feature_dim, self.value_dim),
+                network.structure.scales(self.feature_dim, self.value_dim),
+                strict=True,
+            )
         )
 
     def fresh(self, batch: int) -> Tensors:

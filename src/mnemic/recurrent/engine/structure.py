@@ -27,6 +27,10 @@ class Structure(Protocol):
         """(inputs, outputs) of every linear map."""
         ...
 
+    def scales(self, key_dim: int, value_dim: int) -> list[float]:
+        """Standard deviation that the initial weights of every linear map are drawn with."""
+        ...
+
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         """The network's output at x [..., key_dim]."""
         ...
@@ -54,6 +58,12 @@ class Perceptron:
             )
         sizes = [key_dim, *[self.expansion * key_dim] * (self.depth - 1), value_dim]
         return list(pairwise(sizes))
+
+    def scales(self, key_dim: int, value_dim: int) -> list[float]:
+        """The last map starts at zero, so that only what was written is read, and the first such that keys of
+        length 1 make hidden features of size 1: smaller ones are all but linear and hold next to nothing."""
+        fair = [rows**-0.5 for rows, _ in self.shapes(key_dim, value_dim)]
+        return fair if self.residual else [*[1.0][: self.depth - 1], *fair[1:-1], 0.0]
 
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         h = linear(0, x)
@@ -86,6 +96,9 @@ class SwiGLU:
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         hidden = self.expansion * key_dim
         return [(key_dim, hidden), (key_dim, hidden), (hidden, value_dim)]
+
+    def scales(self, key_dim: int, value_dim: int) -> list[float]:
+        return [rows**-0.5 for rows, _ in self.shapes(key_dim, value_dim)]
 
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         return linear(2, F.silu(linear(0, x)) * linear(1, x))
