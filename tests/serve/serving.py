@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +18,12 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
+import mnemic
 from hash_embedder import HashEmbedder
 from mnemic.memory import Memory
 from mnemic.serve.app import create_app
 
+SOURCE = str(Path(mnemic.__file__).parents[1])
 ADDRESS = "http://localhost"
 
 
@@ -51,3 +58,31 @@ def listening(app: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(10)
         socket.close()
+
+
+@contextlib.contextmanager
+def process(path: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`mnemic serve` over the memory at `path`, by words alone, in a process of its own, and its address."""
+    arguments = ["serve", "--json", "--port", "0", "--memory", str(path), "--no-vectors", *options]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mnemic", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"} | environment,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        said = b""
+        while not said.rstrip().endswith(b"}"):
+            line = server.stdout.readline()
+            assert line, server.stderr and server.stderr.read()
+            said += line
+        address = json.loads(said)["address"]
+        with httpx.Client(base_url=address) as client:
+            for _ in range(1000):
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/v1/health").status_code == 200:
+                        break
+                time.sleep(0.02)
+        yield server, address
+    finally:
+        server.kill()
+        server.communicate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 
 from mnemic import plain
 from mnemic.cli.common import command, no_vectors_option, print_json
-from mnemic.types import MnemicError
+from mnemic.types import LanguageModel, MnemicError
 
 if TYPE_CHECKING:
     from mnemic.serve.keys import Key
@@ -25,14 +26,23 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
     "--host", default="127.0.0.1", show_default=True,
     help="The address to listen at; any but this machine's own needs keys (`mnemic key add`).",
 )  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, envvar="MNEMIC_PORT", show_default=True,
-              help="0 takes a free one [env MNEMIC_PORT].")  # fmt: skip
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name this server also goes by.")
 @click.option(
-    "--keys/--no-keys", "keyed", default=None, help="Whether a key is needed [default: if there is one]."
-)
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N",
-              help="At most N requests a second from each key.")  # fmt: skip
+    "--port", type=click.IntRange(0, 65535), default=PORT, envvar="MNEMIC_PORT", show_default=True,
+    help="0 takes a free one [env MNEMIC_PORT].",
+)  # fmt: skip
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name it also goes by.")
+@click.option("--keys/--no-keys", "keyed", default=None, help="Ask for a key [default: once one was made].")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N",
+    help="At most N requests a second from each key, without keys from each address.",
+)  # fmt: skip
+@click.option(
+    "--upstream", envvar="OPENAI_BASE_URL", metavar="URL",
+    help="The language model behind the proxy: an OpenAI-compatible server [env OPENAI_BASE_URL].",
+)  # fmt: skip
+@click.option("--model", metavar="DIR", help="Or the folder of a local one.")
+@click.option("--kv", metavar="METHOD", help="What the local model's cache keeps (`mnemic methods kv`).")
+@click.option("--budget", metavar="BYTES", help='And how much it may own, e.g. "256MiB".')
 @no_vectors_option
 def serve_command(
     host: str,
@@ -40,21 +50,28 @@ def serve_command(
     hosts: tuple[str, ...],
     keyed: bool | None,
     rate: float | None,
+    upstream: str | None,
+    model: str | None,
+    kv: str | None,
+    budget: str | None,
     vectors: bool,
     path: Path | None,
     as_json: bool,
 ) -> None:
-    """Open the memory to other programs: HTTP under /v1 until Ctrl-C."""
+    """Open the memory to other programs until Ctrl-C: HTTP, a proxy for OpenAI's clients, MCP at /mcp."""
+    if (kv or budget) and not model:
+        raise click.UsageError("--kv and --budget are about the cache of a local model: give --model")
     try:
         import uvicorn
 
         from mnemic.serve.app import create_app
         from mnemic.serve.guard import Limits
         from mnemic.serve.keys import Keys
+        from mnemic.serve.local import Local
+        from mnemic.serve.upstream import Remote, Upstream
     except ImportError as error:
         raise MnemicError(f"serving needs {error.name}: pip install 'mnemic[serve]'") from None
     from mnemic.memory import Memory, default_path
-    from mnemic.models import open_language_model
 
     path = path or default_path()
     keys = Keys(path)
@@ -62,13 +79,19 @@ def serve_command(
     network = host not in LOOPBACK
     if network and not (keyed and keys.any()):
         raise MnemicError(f"at {host} others can reach this memory: make a key first, `mnemic key add`")
+    behind: Upstream | None = None
+    if model:
+        behind = Local(model, method=kv, budget=budget)
+    elif upstream:
+        behind = Remote(upstream, os.environ.get("OPENAI_API_KEY"))
     app = create_app(
         Memory.open(path, embedder="default" if vectors else None),
         keys=keys if keyed else None,
         limits=Limits(rate=rate),
         hosts=frozenset((*hosts, host) if network else hosts),
         network=network,
-        model=open_language_model(None),
+        model=_writer(),
+        upstream=behind,
     )
     logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it would say what was in a call that failed
     lines = logging.getLogger("mnemic.serve")
@@ -77,12 +100,20 @@ def serve_command(
     lines.propagate = False
     config = uvicorn.Config(app, host, port, access_log=False, log_level="warning", server_header=False)
     with config.bind_socket() as socket:
-        address = f"http://{host}:{socket.getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{socket.getsockname()[1]}"
         if as_json:
             print_json({"address": address})
         else:
             click.echo(address)
         uvicorn.Server(config).run([socket])
+
+
+def _writer() -> LanguageModel | None:
+    """What writes answers: the model that OPENAI_BASE_URL and OPENAI_MODEL name, where both do."""
+    from mnemic.models import open_language_model
+
+    return open_language_model(None) if os.environ.get("OPENAI_MODEL") else None
 
 
 @command("mcp")
@@ -105,7 +136,7 @@ def mcp_command(space: str | None, writes: bool, vectors: bool, path: Path | Non
     logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it would say what was in a call that failed
     memory = Memory.open(path or default_path(), embedder="default" if vectors else None)
     spaces = None if space is None else frozenset({space})
-    asyncio.run(speak(memory, Access("stdio", spaces, writes)))
+    asyncio.run(speak(memory, Access("stdio", spaces, writes), _writer()))
     return None
 
 

@@ -197,26 +197,27 @@ class Memory(MemoryFile):
             model: what writes the answer: a language model, the folder of a local one, or None for the one
                 that OPENAI_BASE_URL and OPENAI_MODEL name. Without any, the answer is quoted from the evidence.
         """
-        where["now"] = instant(where.get("now"))
+        from mnemic.models import open_language_model
+
+        where["now"] = now = instant(where.get("now"))
+        writer = open_language_model(model) if model is None or isinstance(model, str | Path) else model
         found = self.recall(question, k, **where)
-        return self.answer(question, found, model=model, now=where["now"], vectors=where.get("vectors", True))
+        return self.answer(question, found, model=writer, now=now, vectors=where.get("vectors", True))
 
     def answer(
         self,
         question: str,
         found: Recall,
         *,
-        model: str | Path | LanguageModel | None = None,
+        model: LanguageModel | None = None,
         now: Time | None = None,
         vectors: bool = True,
     ) -> Answer:
-        """The second half of `ask`: answer from what `recall` found."""
-        from mnemic.models import open_language_model
+        """The second half of `ask`: answer from what `recall` found; without a model, by quoting."""
         from mnemic.read.answer import answer
 
-        writer = open_language_model(model) if model is None or isinstance(model, str | Path) else model
         meaning = self._meaning({"vectors": vectors})
-        return answer(question, found, now=instant(now), model=writer, embedder=meaning)
+        return answer(question, found, now=instant(now), model=model, embedder=meaning)
 
     def _meaning(self, where: Where) -> Embedder | None:
         """What finds by meaning, if there are vectors and the caller has not declined them."""

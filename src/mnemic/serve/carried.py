@@ -40,7 +40,7 @@ def spaces(lines: Iterable[bytes], who: Access, made_with: dict[str, str | None]
                 _change(value, who)
             elif kind not in ("link", "manifest"):
                 raise ValueError(f"{kind!r} is no kind of line")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MnemicError(
                 f"line {number} is not of an export of mnemic ({error}); nothing was imported"
             ) from None

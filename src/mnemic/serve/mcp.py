@@ -27,13 +27,12 @@ import mnemic
 from mnemic import plain
 from mnemic.memory import Memory
 from mnemic.memory.echo import block, quoted
-from mnemic.models import open_language_model
 from mnemic.serve.desk import Desk
 from mnemic.serve.guard import access
 from mnemic.serve.keys import Access
 from mnemic.serve.schemas import Id, Name, Query, Time, Whole
 from mnemic.serve.wire import explained
-from mnemic.types import Filter, Record
+from mnemic.types import Filter, LanguageModel, Record
 
 log = logging.getLogger("mnemic.serve")
 
@@ -347,9 +346,9 @@ class Agents:
         return types.ReadResourceResult(contents=[content])
 
 
-async def speak(memory: Memory, who: Access) -> None:
+async def speak(memory: Memory, who: Access, model: LanguageModel | None) -> None:
     """Serve one client on stdin and stdout until it closes them, then close the memory."""
-    desk = Desk(memory, model=open_language_model(None))
+    desk = Desk(memory, model=model)
     server = Agents(desk, who).server
     try:
         async with stdio_server() as (incoming, outgoing):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,12 +62,6 @@ class Remote:
             timeout=httpx.Timeout(patience, connect=min(CONNECT, patience)),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         )
-
-    @classmethod
-    def from_environment(cls) -> Remote | None:
-        """The server that OPENAI_BASE_URL names, with OPENAI_API_KEY; None if it names none."""
-        url = os.environ.get("OPENAI_BASE_URL")
-        return cls(url, os.environ.get("OPENAI_API_KEY")) if url else None
 
     async def send(
         self, method: str, path: str, body: dict[str, Any] | None, authorization: str | None

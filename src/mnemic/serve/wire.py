@@ -90,7 +90,7 @@ def told(call: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], 
             return Response(status_code=499)
         except HTTPException as error:
             return failure(error.status_code, error.detail)
-        except (Unreadable, ValidationError, MnemicError, ValueError, TypeError, LookupError) as error:
+        except Exception as error:
             status, message = explained(error)
             return failure(status, message, "permission_error" if status == 403 else "invalid_request_error")
 
@@ -113,6 +113,6 @@ def explained(error: Exception) -> tuple[int, str]:
         return 422, f"{place}: {first['msg']}" if place else str(first["msg"])
     if isinstance(error, MnemicError):
         return (503 if isinstance(error.__cause__, sqlite3.Error) else 409), str(error)
-    if isinstance(error, ValueError | TypeError | OverflowError):
+    if isinstance(error, ValueError | TypeError | ArithmeticError):
         return 422, str(error)
     raise error
