@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mnemic.serve.keys import Key
 
 PORT = 8377
+BACKLOG = 1024  # connections that wait to be taken
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -100,6 +101,7 @@ def serve_command(
     lines.propagate = False
     config = uvicorn.Config(app, host, port, access_log=False, log_level="warning", server_header=False)
     with config.bind_socket() as socket:
+        socket.listen(BACKLOG)  # from here on who connects is answered, if only once all is loaded
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{socket.getsockname()[1]}"
         if as_json:

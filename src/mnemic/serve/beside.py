@@ -12,6 +12,16 @@ PATIENCE = 10.0  # seconds to wait for another process that writes
 
 
 @contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """One moment of a file that is there; waits for nobody."""
+    con = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+@contextlib.contextmanager
 def transaction(path: Path, table: str) -> Iterator[sqlite3.Connection]:
     """All of it or nothing, in a file that only its owner may read; `table` is made if it is not there."""
     if not path.exists():

@@ -68,8 +68,10 @@ class Guard:
     """Lets in what comes from this machine or from those it was opened to.
 
     Args:
-        hosts: names this server goes by besides localhost; None lets any address through that is written as
-            numbers (a name can be rebound, a number cannot), and is for servers opened to a network.
+        hosts: names this server goes by besides localhost.
+        network: whether it was opened to a network: then it goes by any address that is written as numbers (a
+            name can be rebound, a number cannot), else only by those of the loopback.
+        keys: None where everybody who gets here is the owner; public: beginnings of paths that need no key.
     """
 
     def __init__(

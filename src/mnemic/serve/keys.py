@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnemic.serve.beside import transaction
+from mnemic.serve.beside import reading, transaction
 from mnemic.types import DEFAULT_SPACE, MnemicError
 
 PREFIX = "mnemic"
@@ -99,7 +99,7 @@ class Keys:
         """All keys, oldest first, revoked ones included."""
         if not self.path.exists():
             return []
-        with self._open() as con:
+        with reading(self.path) as con:
             rows = con.execute(
                 "SELECT id, name, spaces, writes, made, revoked FROM key ORDER BY made"
             ).fetchall()
@@ -131,7 +131,7 @@ class Keys:
         id, _, secret = rest.partition("_")
         if prefix != PREFIX or not secret or not self.path.exists():
             return None
-        with self._open() as con:
+        with reading(self.path) as con:
             row = con.execute(
                 "SELECT hash, spaces, writes FROM key WHERE id = ? AND revoked IS NULL", (id,)
             ).fetchone()
