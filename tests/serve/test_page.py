@@ -299,6 +299,7 @@ def test_a_key_comes_in_by_a_form_and_goes_out_again(keyed: tuple[TestClient, Ke
     client, keys = keyed
     token = keys.add(None, writes=True)
     assert client.get("/").status_code == 401
+    assert client.get("/", headers={"sec-fetch-mode": "navigate"}).headers["location"] == "/login"
     assert read(client, "/login").tags
     assert client.post("/login", data={"key": "mnemic_no_key"}).status_code == 401
     answer = client.post("/login", data={"key": token})

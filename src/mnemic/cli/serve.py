@@ -44,6 +44,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--model", metavar="DIR", help="Or the folder of a local one.")
 @click.option("--kv", metavar="METHOD", help="What the local model's cache keeps (`mnemic methods kv`).")
 @click.option("--budget", metavar="BYTES", help='And how much it may own, e.g. "256MiB".')
+@click.option(
+    "--cache", "reuse", type=click.Choice(["on", "off"]), default="off", show_default=True,
+    help="Whether an answer serves later questions that mean the same.",
+)  # fmt: skip
 @no_vectors_option
 def serve_command(
     host: str,
@@ -55,6 +59,7 @@ def serve_command(
     model: str | None,
     kv: str | None,
     budget: str | None,
+    reuse: str,
     vectors: bool,
     path: Path | None,
     as_json: bool,
@@ -93,6 +98,7 @@ def serve_command(
         network=network,
         model=_writer(),
         upstream=behind,
+        reuse=reuse == "on",
     )
     logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it would say what was in a call that failed
     lines = logging.getLogger("mnemic.serve")

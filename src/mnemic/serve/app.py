@@ -26,7 +26,7 @@ from mnemic.serve.once import Once
 from mnemic.serve.openapi import describe
 from mnemic.serve.proxy import Manner, Proxy
 from mnemic.serve.upstream import Upstream
-from mnemic.serve.watch import Metrics, Watch
+from mnemic.serve.watch import Metrics, Reused, Watch
 from mnemic.types import LanguageModel
 
 PUBLIC = ("/v1/health", "/openapi.json", "/login", "/static/")  # need no key
@@ -55,6 +55,7 @@ def create_app(
     hosts: frozenset[str] = frozenset(),
     network: bool = False,
     model: LanguageModel | None = None,
+    reuse: bool = False,
     upstream: Upstream | None = None,
     manner: Manner = Manner(),
 ) -> Starlette:
@@ -65,13 +66,16 @@ def create_app(
         limits: how much a request and a client may ask for.
         hosts: names the server goes by besides localhost; network: whether it is opened to a network.
         model: what writes the answers of `ask`; None quotes.
+        reuse: whether an answer serves later questions that mean the same (see `category_cache`).
         upstream: the language model behind the proxy; manner: how the proxy remembers.
 
     Raises:
         MnemicError: the memory's embedder cannot be loaded.
     """
     metrics = Metrics()
-    desk = Desk(memory, model=model, seen=metrics.batch.observe)
+    desk = Desk(memory, model=model, seen=metrics.batch.observe, reuse=reuse)
+    if desk.cache is not None:
+        metrics.registry.register(Reused(desk.cache.stats))
     state = State(desk, keys, metrics)
     proxy = Proxy(desk, upstream, metrics, manner)
     doors = (*api.DOORS, *proxy.doors())

@@ -12,14 +12,17 @@ import asyncio
 import functools
 import io
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import IO, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from mnemic.memory import Memory
 from mnemic.memory.asked import Time, instant
 from mnemic.serve import carried
+from mnemic.serve.category_cache import CategoryCache, Scope
 from mnemic.serve.gather import Gathered
 from mnemic.serve.keys import Access
 from mnemic.types import Answer, Filter, LanguageModel, Recall, Record, State
@@ -55,12 +58,14 @@ class Desk:
         *,
         model: LanguageModel | None = None,
         seen: Callable[[int], None] = lambda size: None,
+        reuse: bool = False,
     ) -> None:
         """Over an open memory, which is closed with the desk.
 
         Args:
             model: what writes answers; None quotes.
             seen: is told how many questions were embedded together.
+            reuse: whether an answer serves later questions that mean the same (see `category_cache`).
 
         Raises:
             MnemicError: the memory's embedder cannot be loaded.
@@ -69,6 +74,8 @@ class Desk:
         self.gathered = None if embedder is None else Gathered(embedder, seen)
         self.memory = Memory(memory.store, self.gathered)
         self.model = model
+        self.cache = CategoryCache[Answer](memory.store, embedder) if reuse else None
+        self._answering = 0
         self.changed: list[Callable[[str], None]] = []
         """Called with the name of a space when something there was superseded, forgotten, undone, imported."""
         self._queues: dict[Queue, ThreadPoolExecutor] = {
@@ -99,9 +106,36 @@ class Desk:
             return await self.run("asking", functools.partial(self.memory.recall, query, k, **given))
 
     async def ask(self, who: Access, question: str, k: int = 10, **given: Any) -> Answer:
-        """As `Memory.ask`, written by the model of this desk."""
+        """As `Memory.ask`, written by the model of this desk; one given before where that means the same.
+
+        Of the evidence, a reused answer brings what it cites. Seen from another `now` nothing is reused.
+        """
+        given["space"] = space = who.enter(given.get("space"))
+        if self.cache is None or given.get("now") is not None:
+            return await self._answered(who, question, k, **given)
+        rest = (k, *sorted((name, str(value)) for name, value in given.items()))
+        scope = Scope(space, "" if self.model is None else self.model.name, rest)
+        look = functools.partial(self.cache.look, question, scope, load=self._answering / WIDE)
+        found = await self.run("wide", look)
+        if found.value is not None:
+            return found.value
+        begun = time.monotonic()
+        answer = await self._answered(who, question, k, **given)
+        cited = {it.record.id for it in answer.citations}
+        if not answer.abstained and cited:
+            hits = tuple(hit for hit in answer.evidence if hit.record.id in cited)
+            kept = replace(answer, evidence=replace(answer.evidence, hits=hits, profile=()))
+            keep = functools.partial(self.cache.keep, found, kept, said=answer.text, cites=sorted(cited))
+            await self.run("wide", functools.partial(keep, seconds=time.monotonic() - begun))
+        return answer
+
+    async def _answered(self, who: Access, question: str, k: int, **given: Any) -> Answer:
         given["now"] = instant(given.get("now"))
-        return await self.answer(question, await self.recall(who, question, k, **given), **given)
+        self._answering += 1
+        try:
+            return await self.answer(question, await self.recall(who, question, k, **given), **given)
+        finally:
+            self._answering -= 1
 
     async def answer(
         self, question: str, found: Recall, *, now: Time | None = None, vectors: bool = True, **_: Any
@@ -176,7 +210,7 @@ class Desk:
         finally:
             lines.detach()
         for space in spaces:
-            self._told(space)
+            await self._told(space)
         return done
 
     def _looked_over(self, who: Access, file: IO[bytes]) -> set[str]:
@@ -191,10 +225,12 @@ class Desk:
     async def _change(self, who: Access, verb: Callable[..., R], *args: Any, **given: Any) -> R:
         given["space"] = space = who.enter(given.get("space"), writing=True)
         done = await self.run("writing", functools.partial(verb, self.memory, *args, **given))
-        self._told(space)
+        await self._told(space)
         return done
 
-    def _told(self, space: str) -> None:
+    async def _told(self, space: str) -> None:
+        if self.cache is not None:
+            await self.run("wide", self.cache.refresh)  # what was purged is in no answer from here on
         for told in self.changed:
             told(space)
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnemic.serve.keys import OWNER, Access, Keys
@@ -100,11 +100,11 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        reply = self._foreign(scope, headers) or self._large(scope, headers)
+        reply: Response | None = self._foreign(scope, headers) or self._large(scope, headers)
         if reply is None:
             who = await self._who(headers)
             if who is None and not scope["path"].startswith(self._public):
-                reply = failure(
+                reply = _to_the_form(scope, headers) or failure(
                     401, "this server needs a key: send `Authorization: Bearer mnemic_...`",
                     "authentication_error", **{"WWW-Authenticate": "Bearer"},
                 )  # fmt: skip
@@ -190,6 +190,12 @@ class Guard:
             return None
         wait = str(max(1, math.ceil((1 - left) / self._limits.rate)))
         return failure(429, f"too many requests; wait {wait} s", "rate_limit_error", **{"Retry-After": wait})
+
+
+def _to_the_form(scope: Scope, headers: Headers) -> Response | None:
+    """Where a person who opens the page is asked for a key; nothing for a program."""
+    opened = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    return RedirectResponse("/login", 303) if opened else None
 
 
 class TooLarge(Exception):

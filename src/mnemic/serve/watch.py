@@ -12,10 +12,13 @@ import logging
 import time
 import traceback
 import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,6 +59,29 @@ class Metrics:
     async def page(self, request: Request) -> Response:
         """`GET /metrics`."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class Reused(Collector):
+    """The numbers of a cache of answers, read when they are asked for; `stats` is its method of that name."""
+
+    def __init__(self, stats: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        """Questions by what became of them, seconds saved, and answers held, by category."""
+        asked = CounterMetricFamily(
+            "mnemic_answers", "Questions by what the cache of answers did.", labels=["category", "outcome"]
+        )
+        saved = CounterMetricFamily(
+            "mnemic_answer_seconds_saved", "Seconds that reused answers had taken.", labels=["category"]
+        )
+        held = GaugeMetricFamily("mnemic_answers_held", "Answers in the cache.", labels=["category"])
+        for category, numbers in self._stats().items():
+            for outcome in ("exact", "near", "misses", "expired", "dropped", "evicted", "audited", "wrong"):
+                asked.add_metric([category, outcome], numbers[outcome])
+            saved.add_metric([category], numbers["seconds_saved"])
+            held.add_metric([category], numbers["entries"])
+        yield from (asked, saved, held)
 
 
 class Watch:

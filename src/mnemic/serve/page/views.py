@@ -330,7 +330,14 @@ class Page:
         return self._html(template, status, values)
 
     def _bare(self, template: str, status: int = 200, **values: Any) -> Response:
-        bare: dict[str, Any] = {"space": None, "spaces": [], "writes": False, "keyed": False, "path": "", "done": None}
+        bare: dict[str, Any] = {
+            "space": None,
+            "spaces": [],
+            "writes": False,
+            "keyed": False,
+            "path": "",
+            "done": None,
+        }
         return self._html(template, status, bare | {"undoable": False, "to": _bare_address} | values)
 
     def _html(self, template: str, status: int, values: Mapping[str, Any]) -> Response:
