@@ -272,6 +272,19 @@ def test_a_new_instruction_drops_what_was_said_without_it(memory: Memory, cache:
     assert served(cache, "How far is the mill?") is None
 
 
+@pytest.mark.parametrize("purge", [False, True])
+def test_an_answer_given_under_an_instruction_goes_with_it(
+    memory: Memory, cache: CategoryCache[str], purge: bool
+) -> None:
+    said = memory.remember("Give distances in kilometres.", kind="profile")[0]
+    ask(cache, "How far is the mill?", "five kilometres")
+    assert served(cache, "How far is the mill?") == "five kilometres"
+    found = cache.look("How far is the barn?", HERE)
+    memory.forget([said.id], purge=purge)
+    assert served(cache, "How far is the mill?") is None
+    assert not cache.keep(found, "two kilometres", said="two kilometres", cites=[])
+
+
 def test_a_record_that_changes_while_the_answer_is_given_keeps_it_out(
     memory: Memory, cache: CategoryCache[str]
 ) -> None:

@@ -16,9 +16,9 @@ of its space changes. It lives in memory only and holds nothing of what was purg
 `refresh`.
 
 Where it departs from the paper: likeness alone serves nothing (`cache/meaning.py`: a question and its reversal
-are more alike than paraphrases), so the search for the nearest vector becomes a look-up by meaning and a miss
-costs no embedding at all; thresholds and lifetimes are fitted online from answers that were given twice, some
-of them on purpose (every `AUDIT`th hit is answered anew and compared, which is how wrong hits are counted).
+are more alike than paraphrases), so the search for the nearest vector becomes a look-up by meaning, and a miss
+costs no search; thresholds and lifetimes are fitted online from answers that were given twice, some of them on
+purpose (every `AUDIT`th hit is answered anew and compared, which is how wrong hits are counted).
 
 Paper 180: Category-Aware Semantic Caching for Heterogeneous LLM Workloads.
 """
@@ -39,7 +39,7 @@ from mnemic.serve.cache.category import Categories
 from mnemic.serve.cache.fit import Policy, Sample, fitted
 from mnemic.serve.cache.meaning import figures, meaning, normalised, topics
 from mnemic.store import Store, UnknownRecord
-from mnemic.types import Claim, Embedder, Floats, Record
+from mnemic.types import Claim, Embedder, Filter, Floats, Record
 
 PAPER = 180
 
@@ -59,6 +59,7 @@ REFIT = 20  # samples between fits
 MANY = 1000  # changed records at which everything is dropped instead of compared
 NEAR = 0.5  # likeness from which something new bears on an answer that rests on no record
 SAME_ANSWER = 0.9  # likeness of two answers, with equal numbers and denials, that say the same
+OUTCOMES = ("exact", "near", "misses", "expired", "dropped", "evicted", "audited", "wrong")
 KEPT = "answer cache"  # the key in the memory's file under which fitted policies (numbers only) are kept
 
 CLAIM = Claim(
@@ -265,13 +266,18 @@ class CategoryCache(Generic[V]):
                 return False
             if found._vector is None and self._embedder is not None:
                 found._vector = self._embedder.encode([found.question])[0]
+            where = Filter(space=found.scope.space, kind="profile")
+            profile = [it.id for it in self._store.scan(where)]  # what every answer there rests on
             entry = _Entry(
-                found.question, found.scope, found._meaning, found.category, value, said, frozenset(cites),
+                found.question, found.scope, found._meaning, found.category, value, said,
+                frozenset((*cites, *profile)),
                 found.at, seconds, found._vector,
                 self._reach([it.id for it in records if it.kind != "profile"], found._vector),
             )  # fmt: skip
             _, live, gone = self._store.changes(found.seq)
-            if len(live) + len(gone) > MANY or self._touched([entry], live.tolist(), gone.tolist()):
+            if len(live) + len(gone) > MANY or len(self._still(gone.tolist())) < len(gone):
+                return False  # of what was purged meanwhile it cannot be told what it was
+            if self._touched([entry], live.tolist(), gone.tolist()):
                 return False
             self._remove(_key(entry))
             if found._twin is not None and found._twin.said != said:
@@ -355,7 +361,10 @@ class CategoryCache(Generic[V]):
         """The entries on which some changed records bear."""
         changed = {*live, *gone}
         doomed = [it for it in entries if it.cites & changed]
-        for record in self._still(live):
+        new = set(live)
+        for record in self._still([*live, *gone]):
+            if record.kind != "profile" and record.id not in new:
+                continue
             vectors = self._store.parts_of([record.id])[3]
             for it in entries:
                 if it.scope.space != record.space or it in doomed:
@@ -398,8 +407,7 @@ class CategoryCache(Generic[V]):
     # ----------------------------------------------------------------- what it did
 
     def stats(self) -> dict[str, Any]:
-        """Per category: hits (exact, near), misses, expired, dropped, evicted, audited, wrong, seconds saved,
-        policy.
+        """Per category: the entries held, what became of questions (`OUTCOMES`), seconds saved, and the policy.
 
         `wrong` counts the audited hits whose answer had changed; times `audit` it estimates all.
         """
@@ -408,19 +416,7 @@ class CategoryCache(Generic[V]):
             return {
                 name: {
                     "entries": self._held[name],
-                    **{
-                        key: getattr(self._counts[name], key)
-                        for key in (
-                            "exact",
-                            "near",
-                            "misses",
-                            "expired",
-                            "dropped",
-                            "evicted",
-                            "audited",
-                            "wrong",
-                        )
-                    },
+                    **{outcome: getattr(self._counts[name], outcome) for outcome in OUTCOMES},
                     "seconds_saved": round(self._counts[name].seconds_saved, 3),
                     "threshold": policy.threshold,
                     "lifetime": policy.lifetime,

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnemic import plain
+from mnemic.serve.category_cache import OUTCOMES
 from mnemic.serve.guard import failure
 
 log = logging.getLogger("mnemic.serve")
@@ -77,7 +78,7 @@ class Reused(Collector):
         )
         held = GaugeMetricFamily("mnemic_answers_held", "Answers in the cache.", labels=["category"])
         for category, numbers in self._stats().items():
-            for outcome in ("exact", "near", "misses", "expired", "dropped", "evicted", "audited", "wrong"):
+            for outcome in OUTCOMES:
                 asked.add_metric([category, outcome], numbers[outcome])
             saved.add_metric([category], numbers["seconds_saved"])
             held.add_metric([category], numbers["entries"])
