@@ -20,11 +20,13 @@ from mnemic.kv.merged import Merging
 from mnemic.kv.policy import Scored
 from mnemic.kv.pyramidkv import PyramidKV
 from mnemic.kv.score import gumbel
+from mnemic.kv.slots import Slots
 
 EVICTING = [n for n in recipes.names("kv") if isinstance(policy(n), Scored | PyramidKV)]
 DROPPING = [name for name in EVICTING if not isinstance(policy(name), Merging)]
 OPTIONS: dict[str, dict[str, Any]] = {
     "streaming": {"positions": "true"},
+    "sirllm": {"positions": "true"},
     "pyramidkv": {"over": policy("snapkv", recent=4)},
     "chelsea": {"sinks": 2},
 }
@@ -109,8 +111,9 @@ def test_nbytes_is_what_the_tensors_really_take(method: str) -> None:
     gc.collect()
     layers = [layer.store for layer in cache.layers]
     tensors = [t for store in layers for t in vars(store).values() if isinstance(t, torch.Tensor)]
-    assert cache.nbytes == sum(t.numel() * t.element_size() for t in tensors)
-    assert cache.nbytes == sum(sum(row["nbytes"].values()) for row in cache.report())
+    trail = 0 if cache.trail.states is None else cache.trail.states.nbytes
+    assert cache.nbytes - trail == sum(t.numel() * t.element_size() for t in tensors)
+    assert cache.nbytes - trail == sum(sum(row["nbytes"].values()) for row in cache.report())
 
 
 def test_compact_positions_equal_a_text_of_only_the_kept_tokens_in_the_first_layer() -> None:
@@ -185,3 +188,62 @@ def test_no_two_methods_remember_the_same() -> None:
             found[method] = model(x, past_key_values=cache).logits[0, -1]
     for one, other in itertools.combinations(found, 2):
         assert not torch.allclose(found[one], found[other], atol=1e-4), (one, other)
+
+
+def test_no_more_slots_are_kept_than_a_share_of_the_attention_needs() -> None:
+    torch.manual_seed(0)
+    method = policy("zipvl", tau=0.8, block=4)
+    slots = Slots(scale=1.0, block=4, watch=True)
+    query, keys = torch.randn(2, 4, 12, 8), torch.randn(2, 2, 12, 8)
+    columns = torch.arange(12, dtype=torch.int32).repeat(2, 1)
+    columns[1, :3] = -1
+    slots.write(query[:, :, :8], keys[:, :, :8], keys[:, :, :8], columns[:, :8])
+    slots.queries = None
+    slots.write(query[:, :, 8:], keys[:, :, 8:], keys[:, :, 8:], columns[:, 8:])
+    found = method.score(slots)[:, 0] > -torch.inf
+    for row in range(2):
+        first, total, probes = 3 * row, [0.0] * 12, [0] * 12
+        for i in range(8, 12):
+            for head in range(4):
+                logits = keys[row, head // 2, first : i + 1].double() @ query[row, head, i].double()
+                for j, weight in enumerate(logits.softmax(0)):
+                    total[first + j] += float(weight)
+            for j in range(first, i + 1):
+                probes[j] += 1
+        enough, mass = 0, 0.0
+        while mass < 0.8 * sum(total):
+            mass += sorted(total, reverse=True)[enough]
+            enough += 1
+        worth = [t / max(1, p) for t, p in zip(total, probes, strict=True)]
+        expected = set(sorted(range(12), key=lambda j: -worth[j])[:enough]) | {11}
+        assert {j for j in range(12) if found[row, j]} == expected
+
+
+def test_layers_that_need_fewer_slots_take_fewer_bytes() -> None:
+    model = build("llama")
+    held = {}
+    for tau in (0.5, 0.9):
+        cache = kv.attach(model, "zipvl", budget=BUDGET, block=8, tau=tau)
+        kv.read(model, cache, ids(1, LENGTH + 2))
+        held[tau] = [len(layer.store) for layer in cache.layers]
+        assert cache.nbytes <= BUDGET
+    assert sum(held[0.5]) < sum(held[0.9])
+    assert len(set(held[0.9])) > 1
+
+
+def test_what_stays_is_what_surprised_the_model_most_and_longest_ago_least() -> None:
+    """By log-probabilities of the stock model, as long as nothing was let go: at the first time of it."""
+    model = build("llama")
+    x = ids(1, 40)
+    with torch.inference_mode():
+        told = model(x).logits.double().log_softmax(-1)
+    surprise = [0.0] + [-told[0, t - 1, x[0, t]].item() for t in range(1, 40)]
+    worth = {t: surprise[t] * 0.5 ** ((39 - t) // 8) for t in range(2, 36)}  # sinks 2, recent 4
+    cache = kv.attach(model, "sirllm", budget=3 * 40 * 136 + 3 * 400, block=8, sinks=2, recent=4, eta=0.5)
+    with torch.inference_mode():
+        model(x, past_key_values=cache)
+    for layer in cache.layers:
+        kept = layer.store.columns[0, 0].tolist()
+        expected = {0, 1, 36, 37, 38, 39, *sorted(worth, key=lambda t: -worth[t])[: len(kept) - 6]}
+        assert len(kept) < 40
+        assert set(kept) == expected

@@ -148,6 +148,7 @@ class Headwise(Policy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "over", replace(self.over, block=self.block))
+        object.__setattr__(self, "observes", self.over.observes)
 
     def rest(self, **kept: Any) -> Slots:
         """What keeps the other heads' pairs."""

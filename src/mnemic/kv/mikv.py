@@ -68,6 +68,7 @@ class MiKV(Policy):
         if not 0 < self.ratio < 1:
             raise ValueError(f"a ratio of {self.ratio} mixes no two precisions; it lies between 0 and 1")
         object.__setattr__(self, "over", replace(self.over, block=self.block))
+        object.__setattr__(self, "observes", self.over.observes)
 
     def store(self, layer: Layer, nbytes: int | None) -> Packed:
         check_bits(self.bits, layer.width, layer.value_width)
