@@ -38,6 +38,7 @@ COMMANDS = {
     "methods": "measure",
     "bench": "measure",
     "claims": "measure",
+    "train-reference": "train",
 }
 
 
@@ -51,7 +52,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"mnemic.cli.{COMMANDS[name]}")
-        command = getattr(module, f"{name}_command")
+        command = getattr(module, f"{name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 

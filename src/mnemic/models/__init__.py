@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from mnemic.types import Embedder, LanguageModel
 
-__all__ = ["open_embedder", "open_language_model"]
+__all__ = ["load_llama2c", "load_reference", "open_embedder", "open_language_model"]
 
 
 def open_embedder(name: str | Path | None = "default") -> Embedder | None:
@@ -48,3 +49,25 @@ def open_language_model(spec: str | Path | None = None) -> LanguageModel | None:
     from mnemic.models.hf import HuggingFaceModel
 
     return HuggingFaceModel(spec)
+
+
+def load_reference() -> tuple[Any, Any]:
+    """The model this project ships and its tokenizer (`mnemic.models.reference`); both of transformers.
+
+    Raises:
+        MnemicError: transformers is not installed.
+    """
+    from mnemic.models import reference
+
+    return reference.load()
+
+
+def load_llama2c(folder: str | Path) -> tuple[Any, Any]:
+    """A Llama in the llama2.c format and its tokenizer (`mnemic.models.llama2c`); both of transformers.
+
+    Raises:
+        MnemicError: the folder holds none.
+    """
+    from mnemic.models import llama2c
+
+    return llama2c.load_llama2c(folder)
