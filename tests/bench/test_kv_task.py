@@ -10,7 +10,12 @@ from mnemic.types import MnemicError
 
 
 def test_methods_are_compared_at_equal_bytes_and_on_the_same_cases() -> None:
-    extra = {"length": "2048", "methods": "full,streaming,retrieval-attention", "budget": "1MiB"}
+    extra = {
+        "model": "lookup",
+        "length": "2048",
+        "methods": "full,streaming,retrieval-attention",
+        "budget": "1MiB",
+    }
     outcome = kv.run(None, Options(limit=12, extra=extra, quiet=True))
     ids = [[row["id"] for row in rows] for rows in outcome.systems.values()]
     assert ids[0] == ids[1] == ids[2]
@@ -25,3 +30,10 @@ def test_methods_are_compared_at_equal_bytes_and_on_the_same_cases() -> None:
 def test_a_length_that_leaves_a_block_open_is_refused() -> None:
     with pytest.raises(MnemicError, match="no multiple of 512"):
         kv.run(None, Options(extra={"length": "1000"}))
+
+
+def test_what_the_bench_does_not_have_is_named() -> None:
+    with pytest.raises(MnemicError, match="no task 'poems'"):
+        kv.run(None, Options(extra={"task": "poems"}))
+    with pytest.raises(MnemicError, match="no model 'gpt'"):
+        kv.run(None, Options(extra={"model": "gpt"}))

@@ -2,11 +2,11 @@
 
     score of head h = mean over cases of |copied_h ∩ needle| / |needle|
 
-At a step a head copies the token it attends to most, when that token is the one the model then says: it counts if
-it stands in the needle, the part of the text that answers the question. A token of the needle counts once, and a
-case counts only if at least half of the answer was right. Silencing a head sets its output to zero. (Paper 26,
-which reads heads over generated tokens; here the right answers stand in place, which is the same as long as what
-is said is right.)
+At a step a head copies the token it attends to most, when that token is the one the model then says: it
+counts if it stands in the needle, the part of the text that answers the question. A token of the needle counts
+once, and a case counts only if at least half of the answer was right. Silencing a head sets its output to zero.
+(Paper 26, which looks while the model generates; here the right answers stand in place, which is the same as
+long as what is said is right.)
 """
 
 from __future__ import annotations

@@ -67,6 +67,9 @@ def methods_command(room: str | None, as_json: bool) -> None:
 @limit_option
 @seed_option
 @click.option("--option", "extra", multiple=True, metavar="KEY=VALUE", help="An option of this bench.")
+@click.option("--task", metavar="TASK", help="The same as --option task=TASK.")
+@click.option("--length", metavar="N", help="The same as --option length=N.")
+@click.option("--method", metavar="NAMES", help="The same as --option methods=NAMES.")
 @cache_option
 @click.option(
     "--json",
@@ -83,6 +86,9 @@ def bench_command(
     limit: int | None,
     seed: int,
     extra: tuple[str, ...],
+    task: str | None,
+    length: str | None,
+    method: str | None,
     cache: Path | None,
     out: Path | None,
     docs: bool,
@@ -94,7 +100,9 @@ def bench_command(
         for each in runner.names():
             click.echo(each)
         return
-    options = runner.Options(part, limit, seed, _pairs(extra), cache)
+    named = {"task": task, "length": length, "methods": method}
+    given = _pairs(extra) | {key: value for key, value in named.items() if value is not None}
+    options = runner.Options(part, limit, seed, given, cache)
     result = runner.run(name, data, options)
     if out:
         runner.save(result, out)

@@ -1,9 +1,9 @@
 """Reads a Llama in the llama2.c format (a .bin of weights, tok*.bin beside it) as a transformers model.
 
-    weights     seven int32 (dim, hidden, layers, heads, key-value heads, vocabulary, window), then float32: embedding,
-                per kind over all layers: norm, q, k, v, o, norm, gate, down, up; last norm; two tables of angles
-                not needed; the head, if the vocabulary is written negative
-    tokens      int32 (longest piece), then per piece: float32 score, int32 length, its bytes
+    weights    seven int32 (width, hidden, layers, heads, key-value heads, vocabulary, window), then float32:
+               embedding; for all layers, kind by kind, norm, q, k, v, o, norm, gate, down, up; the last norm;
+               two tables of angles nobody needs; the head, if the vocabulary is written negative
+    tokens     int32 (longest piece), then per piece: float32 score, int32 length, its bytes
 
 There neighbouring channels are a rotary pair, in transformers the halves of a head: the rows of q and k are
 reordered. A pair of pieces is merged by the score of what it makes.
@@ -73,7 +73,7 @@ def _model(path: Path) -> Any:
         tensor = torch.from_numpy(np.frombuffer(data, "<f4", count, at).reshape(shape).copy())
         at += 4 * count
         if name in ("self_attn.q_proj", "self_attn.k_proj"):
-            pairs = tensor.unflatten(1, (-1, size // 2, 2))  # [layers, heads, pairs, 2, width]
+            pairs = tensor.view(layers, -1, size // 2, 2, width)  # [layers, heads, pairs, 2, width]
             tensor = pairs.transpose(2, 3).reshape(shape)
         if name in ("embed_tokens", "norm"):
             state[f"model.{name}.weight"] = tensor
@@ -90,7 +90,7 @@ def _model(path: Path) -> Any:
         )
     ).eval()  # fmt: skip
     missing, _ = model.load_state_dict(state, strict=False)
-    assert set(missing) <= {"lm_head.weight"} and (tied or not missing), missing
+    assert set(missing) <= ({"lm_head.weight"} if tied else set()), missing
     return model
 
 

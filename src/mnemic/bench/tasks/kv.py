@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from mnemic.types import MnemicError
 from mnemic.worlds import tokens
 
 NAME = "kv"
+WINDOW = 512  # of both models
 FOLDER = None
-PROTOCOL = """One generated text tells 200 facts of identical form, at random places among filler words; 100
-of them are asked, one by one, after the text was read once and without the question being known. The model is
-the written-down lookup model (mnemic.models.lookup: exact within 512 tokens, lost far beyond), so a miss is the
+PROTOCOL = """One generated text tells 200 facts of identical form, at random places among filler words. It is
+read once, without any question being known; the cache is saved and opened again, and 100 of the facts are asked
+of it one by one. The model is the reference model (mnemic.models.load_reference; its window is 512 tokens), or
+with model=lookup the written-down one, exact within 512 tokens and lost far beyond, whose every miss is the
 cache's. A case is a fact; accuracy: the greedy next token is its value. Every method gets the same bytes (of
 the tier at hand, where it has two), by default those of four windows of the full cache; "full" has no limit.
-Options: length=4096, methods=streaming,h2o, budget=4MiB."""
+resident_growth: anonymous memory of the process gained while reading all but the first eighth of the text.
+Options: task=needle, model=reference, length=4096, methods=streaming,h2o, budget=4MiB."""
 
 WINDOWS = 4
 FACTS, ASKED = 200, 100
@@ -35,15 +39,16 @@ def run(data: Path | None, options: Options) -> Outcome:
     import torch
 
     from mnemic import kv
-    from mnemic.models.lookup import WINDOW, lookup
 
     length = int(options.extra.get("length", 4096))
     methods = options.extra.get("methods", METHODS).split(",")
+    if (task := options.extra.get("task", "needle")) != "needle":
+        raise MnemicError(f"the bench kv has no task {task!r}: it asks for needles (task=needle)")
     if length % WINDOW:
         raise MnemicError(
             f"length {length} is no multiple of {WINDOW}; blocks must be over when the asking begins"
         )
-    model = lookup(options.seed)
+    model = _model(options.extra.get("model", "reference"), options.seed)
     rng = np.random.default_rng([options.seed, length])
     told = tokens.facts(rng, FACTS)
     text = torch.from_numpy(tokens.tell(rng, told, length))
@@ -57,8 +62,13 @@ def run(data: Path | None, options: Options) -> Outcome:
         given = None if method == "full" else budget
         cache = kv.attach(model, kv.policy(method, **SMALL.get(method, {})), budget=given)
         began = time.monotonic()
-        kv.read(model, cache, text, progress=False)
+        kv.read(model, cache, text[: length // 8], progress=False)
+        resident = _anonymous()
+        kv.read(model, cache, text[length // 8 :], progress=not options.quiet)
         read = time.monotonic() - began
+        grown = _anonymous() - resident
+        with TemporaryDirectory() as folder:
+            cache = kv.load(kv.save(cache, Path(folder) / "cache.safetensors"), model)
         systems[method] = []
         for row in options.progress(rows, method):
             question, answer = tokens.ask_value(told, int(row))
@@ -69,7 +79,25 @@ def run(data: Path | None, options: Options) -> Outcome:
             systems[method].append({"id": f"{options.seed}.{row}", "accuracy": right})
         sizes[method] = {
             "nbytes": cache.nbytes, "nbytes_offloaded": cache.nbytes_offloaded,
-            "tokens_per_second": round(length / read),
+            "tokens_per_second": round(length / read), "resident_growth": grown,
         }  # fmt: skip
     extra = {"length": length, "budget": budget, "full_nbytes": length * pair, "sizes": sizes}
     return Outcome(systems=systems, default=methods[0], extra=extra)
+
+
+def _model(name: str, seed: int) -> Any:
+    from mnemic.models import load_reference
+    from mnemic.models.lookup import lookup
+
+    if name == "lookup":
+        return lookup(seed)
+    if name == "reference":
+        return load_reference()[0]
+    raise MnemicError(f"the bench kv has no model {name!r}; there are: reference, lookup")
+
+
+def _anonymous() -> int:
+    """Bytes of anonymous resident memory of this process; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)

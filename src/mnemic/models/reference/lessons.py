@@ -7,9 +7,11 @@ nothing but the text itself says where an answer stands.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from mnemic.types import Floats, Ints
+from mnemic.types import Ints
 from mnemic.worlds import tokens
 
 KINDS = ("needle", "recall", "threads", "order", "copy")
@@ -49,7 +51,7 @@ def lesson(rng: np.random.Generator, kind: str, length: int) -> tokens.Page:
     return tokens.page(tokens.tell(rng, told, length - asked), questions)
 
 
-def batch(rng: np.random.Generator, rows: int, length: int) -> tuple[Ints, Floats, Ints]:
+def batch(rng: np.random.Generator, rows: int, length: int) -> tuple[Ints, Any, Ints]:
     """Pages side by side: ids [rows, length] (padded at the end), what each answer weighs, kind of each row.
 
     A page with n answers weighs sqrt(n) in all: one that asks little is not drowned by a long copy.

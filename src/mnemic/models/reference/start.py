@@ -19,7 +19,7 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
-from mnemic.models.lookup import BASE, BETA, CONTENT, HEAD, NEAR, lookup
+from mnemic.models.lookup import BASE, CONTENT, HEAD, NEAR, lookup
 from mnemic.worlds import tokens
 
 WINDOW = 512
@@ -27,7 +27,9 @@ LAYERS = 4
 NOISE = 0.02
 MIDDLE = 256.0  # C: where the weight of a place is one half
 SHARP = 500.0  # S: how much an earlier place counts
-ONE, START, PLACE, THIS, BEFORE, FIRST, TWO_BACK = range(7)  # channels of the stream
+AWAY, FASTEST = 15.0, 6  # how much what is near is avoided, in logits, by how many of the pairs
+MARK = 0.2  # by which a value is told from a key
+ONE, START, PLACE, THIS, BEFORE, FIRST, TWO_BACK, KIND = range(8)  # channels of the stream
 
 
 def start(seed: int = 0) -> Any:
@@ -66,16 +68,23 @@ def _tell_first(model: Any) -> None:
     """Write into the lookup model what knows the places of the two keys after `first?`."""
     import torch
 
-    content, before = slice(CONTENT, 2 * CONTENT), slice(2 * CONTENT, 3 * CONTENT)
+    content, before, output = (slice(i * CONTENT, (i + 1) * CONTENT) for i in (1, 2, 3))
     head = [slice(i * HEAD, (i + 1) * HEAD) for i in range(4)]
     first, second = (layer.self_attn for layer in model.model.layers)
     gain, later = (2 * CONTENT) ** 0.5, (4 * CONTENT / 3) ** 0.5  # as in the lookup
     frequency = BASE ** (-torch.arange(CONTENT) / CONTENT)
     pull = NEAR / (1 - frequency[: CONTENT // 2].cos()).sum() * HEAD**0.5
     with torch.no_grad():
+        # a value's vector is that of the key it names, turned: to name a key is one linear map
+        embedding, head_weight = model.model.embed_tokens.weight, model.lm_head.weight
+        keys = slice(tokens.KEYS, tokens.VALUES)
+        values = slice(tokens.VALUES, tokens.WORDS)
+        embedding[values, content] = embedding[keys, content].roll(CONTENT // 2, 1)
+        embedding[values, KIND] = MARK
+        head_weight[values, output] = head_weight[keys, output].roll(CONTENT // 2, 1)
         for token, channel in ((tokens.START, START), (tokens.FIRST, FIRST)):
-            model.model.embed_tokens.weight[token, content] = 0.0  # its channel is what it says
-            model.model.embed_tokens.weight[token, channel] = 1.0
+            embedding[token, content] = 0.0  # its channel is what it says
+            embedding[token, channel] = 1.0
         # layer 0: the look one back in two heads, so that it survives the loss of either
         first.q_proj.weight[head[1]] = first.q_proj.weight[head[0]]
         first.o_proj.weight[before, head[0]] /= 2
@@ -94,11 +103,11 @@ def _tell_first(model: Any) -> None:
         )
         first.v_proj.weight[HEAD + 1, FIRST] = 1 / gain
         first.o_proj.weight[TWO_BACK, head[3].start + 1] = 1.0
-        # layer 1: head 1 asks for the token before, and not for itself (the fast pairs are a constant of the keys)
+        # layer 1: head 1 asks for the token before, and turns from what is near (by the fast pairs)
         slow = torch.cat((torch.arange(CONTENT // 2, CONTENT), torch.arange(CONTENT + CONTENT // 2, HEAD)))
         second.q_proj.weight[HEAD + slow, before] = second.q_proj.weight[slow, content]
-        second.k_proj.weight[:CONTENT][half, ONE] = 1 / later
-        second.q_proj.weight[head[1]][half, ONE] = -BETA / CONTENT * 2 * HEAD**0.5 / later
+        second.k_proj.weight[:FASTEST, ONE] = 1 / later
+        second.q_proj.weight[head[1]][:FASTEST, ONE] = -AWAY / FASTEST * HEAD**0.5 / later
         second.v_proj.weight[CONTENT, PLACE] = 1 / later
         second.o_proj.weight[THIS, CONTENT] = 1.0
         second.o_proj.weight[BEFORE, HEAD + CONTENT] = 1.0

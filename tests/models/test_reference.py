@@ -1,0 +1,133 @@
+"""The reference model's training: lessons, resumption, the tokenizer; and the model as it is shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnemic.attention.retrieval_heads import ranked, retrieval_scores, silenced
+from mnemic.models.lookup import lookup
+from mnemic.models.reference.lessons import KINDS, batch, lesson
+from mnemic.models.reference.start import start
+from mnemic.models.reference.train import rate, train
+from mnemic.models.reference.words import tokenizer
+from mnemic.types import MnemicError
+from mnemic.worlds import tokens
+
+
+def solved(text: list[int], asked: list[int], right: int) -> int:
+    """What a plain reader says where an answer is due, from the tokens before (single-token lookups only)."""
+    match asked:
+        case [*_, tokens.ASK, key]:
+            return text[text.index(key) + 1]
+        case [*_, tokens.FIRST, one, two]:
+            return one if text.index(one) < text.index(two) else two
+    return right
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_answer_of_a_lesson_follows_from_its_text(kind: str) -> None:
+    for seed in range(20):
+        page = lesson(np.random.default_rng(seed), kind, 128)
+        ids = page.ids.tolist()
+        assert len(ids) <= 128
+        assert page.answer.any()
+        first = int(np.flatnonzero(page.answer)[0])
+        for at in np.flatnonzero(page.answer):
+            assert solved(ids[:first], ids[:at], ids[at]) == ids[at]
+        if kind == "order":
+            asked = [ids[at - 1] for at in np.flatnonzero(page.answer)] + [
+                ids[at - 2] for at in np.flatnonzero(page.answer)
+            ]
+            assert len(set(asked)) == len(asked)
+
+
+def test_answers_of_a_page_weigh_together_the_root_of_their_number() -> None:
+    _, weight, _ = batch(np.random.default_rng(0), 8, 112)
+    asked = (weight > 0).sum(1)
+    np.testing.assert_allclose(weight.sum(1), asked**0.5)
+
+
+def test_a_run_that_was_stopped_ends_where_one_in_a_piece_does(tmp_path: Path, monkeypatch: Any) -> None:
+    from mnemic.models.reference import train as module
+
+    monkeypatch.setattr(module, "STAGES", (module.Stage(0.5, 2, 112), module.Stage(0.5, 2, 128)))
+    assert train(tmp_path / "whole", steps=4, progress=False)
+    assert not train(tmp_path / "parts", steps=4, minutes=-1, progress=False)  # at once
+    assert (tmp_path / "parts" / "checkpoint.pt").exists()
+    clock = iter([0.0] * 6 + [61.0] * 1000)
+    with monkeypatch.context() as stop:
+        stop.setattr(module.time, "monotonic", lambda: next(clock))
+        assert not train(tmp_path / "parts", steps=4, minutes=1, progress=False)
+    with pytest.raises(MnemicError, match="is of a run with"):
+        train(tmp_path / "parts", steps=5, progress=False)
+    assert train(tmp_path / "parts", steps=4, progress=False)
+    whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+    logs = [(tmp_path / name / "training.jsonl").read_text().splitlines() for name in ("whole", "parts")]
+    assert [json.loads(line)["loss"] for line in logs[0]] == [json.loads(line)["loss"] for line in logs[1]]
+
+
+def test_the_rate_rises_and_ends_near_nothing() -> None:
+    rates = [rate(step, 900) for step in range(900)]
+    assert rates[0] < rates[10] < rates[60] == max(rates) == rates[500]
+    assert rates[-1] < rates[60] / 100
+
+
+def test_the_tokenizer_writes_every_token_as_the_world_does() -> None:
+    words = tokenizer()
+    text = " ".join(map(tokens.word, range(tokens.VOCABULARY)))
+    assert words(text).input_ids == list(range(tokens.VOCABULARY))
+    assert words.decode(range(tokens.VOCABULARY)) == text
+    with pytest.raises(Exception, match="UNK"):
+        words("hello")
+
+
+@pytest.mark.parametrize("kind", ["needle", "recall", "copy"])
+def test_before_training_it_knows_what_the_written_circuit_knows(kind: str) -> None:
+    model = start().eval()
+    page = tokens.TASKS[kind](np.random.default_rng(0), 256)
+    assert right(model, page).all()
+
+
+def right(model: Any, page: tokens.Page) -> torch.Tensor:
+    ids, asked = torch.from_numpy(page.ids)[None], torch.from_numpy(page.answer)[1:]
+    with torch.inference_mode():
+        said = model(ids[:, :-1]).logits[0].argmax(-1)
+    return said[asked] == ids[0, 1:][asked]
+
+
+def cases(count: int, length: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    found = []
+    for i in range(count):
+        page = tokens.needle(np.random.default_rng([5, i]), length)
+        needle = np.arange(len(page.ids)) == np.flatnonzero(page.ids == page.ids[-2])[0] + 1
+        found.append(tuple(torch.from_numpy(each) for each in (page.ids, needle, page.answer)))
+    return found  # type: ignore[return-value]
+
+
+def test_in_the_lookup_model_the_one_head_that_looks_up_is_found() -> None:
+    model = lookup()
+    scores = retrieval_scores(model, cases(8, 128))
+    assert ranked(scores)[0] == (1, 0)
+    assert scores[1, 0] == 1.0
+    assert scores.sum() < 1.2  # the others copy by chance at most
+    page = tokens.needle(np.random.default_rng(9), 128)
+    with silenced(model, [(1, 1), (0, 2)]):
+        assert right(model, page).all()
+    with silenced(model, [(1, 0)]):
+        assert not right(model, page).any()
+    assert right(model, page).all()
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_heads_cannot_be_scored_on_what_the_model_does_not_know() -> None:
+    ids, needle, answer = cases(1, 64)[0]
+    ids[-1] = tokens.WORDS
+    with pytest.raises(ValueError, match="no case was answered"):
+        retrieval_scores(lookup(), [(ids, needle, answer)])
