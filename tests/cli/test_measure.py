@@ -54,3 +54,18 @@ def test_methods_of_one_room_are_listed() -> None:
     assert priced["kind"] == "causal"
     assert priced["state_bytes"] == 4 * (4 * 64 * 65 + 3 * 3 * 256)
     assert priced["operations_per_token"] > 2 * 5 * 256 * 256
+
+
+def test_task_length_and_method_are_options_by_their_names(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    words = ["bench", "coins", "--option", "sides=4", "--task", "toss", "--length", "9", "--method", "a,b"]
+    assert CliRunner().invoke(main, [*words, "--json", str(out)]).exit_code == 0
+    options = "--option sides=4 --option task=toss --option length=9 --option methods=a,b"
+    assert json.loads(out.read_text())["command"] == f"mnemic bench coins {options}"
+
+
+def test_training_says_whether_it_is_finished(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["train-reference", "--out", str(tmp_path), "--minutes", "0"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("stopped; the same command goes on")
+    assert (tmp_path / "checkpoint.pt").exists()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mnemic.attention.retrieval_heads import ranked, retrieval_scores, silenced
+from mnemic.models import load_reference
 from mnemic.models.lookup import lookup
 from mnemic.models.reference.lessons import KINDS, batch, lesson
 from mnemic.models.reference.start import start
@@ -131,3 +132,18 @@ def test_heads_cannot_be_scored_on_what_the_model_does_not_know() -> None:
     ids[-1] = tokens.WORDS
     with pytest.raises(ValueError, match="no case was answered"):
         retrieval_scores(lookup(), [(ids, needle, answer)])
+
+
+@pytest.mark.parametrize("kind", ["needle", "recall", "threads", "order", "copy"])
+def test_the_model_that_is_shipped_does_its_tasks_within_its_window(kind: str) -> None:
+    model, _ = load_reference()
+    pages = [tokens.TASKS[kind](np.random.default_rng([17, i]), 512) for i in range(6)]
+    assert np.mean([bool(right(model, page).all()) for page in pages]) >= 0.8
+
+
+def test_the_shipped_tokenizer_and_weights_belong_together() -> None:
+    model, words = load_reference()
+    assert len(words) == model.config.vocab_size == tokens.VOCABULARY
+    ids = words("<s> w9 k17 V5 w3 k2 V9 w1 ? k17", return_tensors="pt").input_ids
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False)
+    assert words.decode(out[0, -1:]) == "V5"
