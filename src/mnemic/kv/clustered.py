@@ -49,7 +49,7 @@ class Clustered(TwoTiers):
         self.coarse = coarse
         self.wide = wide
         self.exact = exact
-        names = ("pairs", "centroids", "sizes", "heads", "spans", "weights")
+        names = ("pairs", "centroids", "sizes", "starts", "heads", "spans", "weights")
         self.far = {name: Mapped(folder) for name in names}  # see `clustered`
 
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
@@ -132,17 +132,16 @@ class Clustered(TwoTiers):
         centroids = (
             self.far["centroids"].rows.flatten(0, 3).index_select(0, which.flatten()).view(*which.shape, d)
         )
-        ends = self.far["sizes"].rows.flatten(0, 2)  # [n·b·g, k] tokens of each fine cluster
-        size = ends.flatten()[which] * there
+        size = self.far["sizes"].rows.view(-1)[which] * there
         asking = scaled.view(b, g, h // g, q, d).transpose(2, 3)
         score = shares(asking @ centroids.transpose(-1, -2), size[..., None, :])
         # the best of them, until their tokens fill the room
         order = score.argsort(dim=-1, descending=True, stable=True)
         size = size.gather(-1, order)
         fits = size.cumsum(-1) <= self.room
-        starts = (ends.cumsum(1) - ends).flatten()[which.gather(-1, order)]
-        line = which.gather(-1, order) // self.fine
-        return runs(line * self.block + starts, size * fits)
+        which = which.gather(-1, order)
+        starts = self.far["starts"].rows.view(-1)[which]
+        return runs(which // self.fine * self.block + starts, size * fits)
 
     def _offload(self, index: Tensor) -> None:
         """Cluster the leaving slots [b, 1, m] and write them sorted; padding comes last, in no cluster."""
@@ -175,9 +174,9 @@ def clustered(
     Clusters are those of the directions of keys (k-means); a centroid is the mean of the keys as they are.
 
     Returns:
-        pairs [b, g, m, d + dv] by coarse and fine cluster, padding last; centroids [b, g, k, d] and sizes
-        [b, g, k] of fine clusters; heads [b, c, g·d] and weights [b, g, c], mean key and tokens of coarse ones;
-        spans [b, g, c + 1], where the fine clusters of each coarse one begin.
+        pairs [b, g, m, d + dv] by coarse and fine cluster, padding last; of fine clusters centroids
+        [b, g, k, d], sizes and starts among the pairs [b, g, k]; of coarse ones mean keys heads [b, c, g·d],
+        tokens weights [b, g, c], and spans [b, g, c + 1], where the fine clusters of each begin.
     """
     some = real.int().argmax(2, keepdim=True)[..., None].expand(-1, -1, -1, keys.shape[3])
     filled = torch.where(real[..., None], keys, keys.gather(2, some)).float()
@@ -199,6 +198,7 @@ def clustered(
         "pairs": pairs.gather(2, order[..., None].expand_as(pairs)),
         "centroids": centroids.to(keys.dtype),
         "sizes": sizes.int(),
+        "starts": (sizes.cumsum(2) - sizes).int(),
         "heads": heads.to(keys.dtype).transpose(1, 2).flatten(2),
         "weights": weights.int(),
         "spans": torch.nn.functional.pad(belongs.sum(2).cumsum(2), (1, 0)).int(),

@@ -39,10 +39,10 @@ class SqueezedAttention(Policy):
         folder: where clusters are offloaded to; None for the system's temporary folder.
     """
 
-    block: int = 1024
+    block: int = 512
     sinks: int = 128
-    local: int = 2048
-    room: int = 2048
+    local: int = 1024
+    room: int = 1024
     per_fine: int = 20
     per_coarse: int = 8
     wide: int = 64
