@@ -34,6 +34,7 @@ COMMANDS = {
     "serve": "serve",
     "key": "serve",
     "mcp": "serve",
+    "read": "read",
     "demo": "demo",
     "methods": "measure",
     "bench": "measure",

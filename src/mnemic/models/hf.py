@@ -21,8 +21,8 @@ class HuggingFaceModel:
         except ImportError:
             raise MnemicError(f"the model {str(path)!r} needs transformers: pip install 'mnemic[hf]'") from None
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(path)
-            self._model = AutoModelForCausalLM.from_pretrained(path).eval()
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+            self.model = AutoModelForCausalLM.from_pretrained(path).eval()
         except (OSError, ValueError, KeyError) as error:
             raise MnemicError(
                 f"no causal language model could be loaded from {str(path)!r}: {error}"
@@ -37,27 +37,27 @@ class HuggingFaceModel:
         """
         import torch
 
-        if self._tokenizer.chat_template:
+        if self.tokenizer.chat_template:
             chat = [{"role": message.role, "content": message.content} for message in messages]
-            prompt = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            prompt = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         else:
             prompt = "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
         # a chat template writes the special tokens itself
-        ids = self._tokenizer(
-            prompt, add_special_tokens=not self._tokenizer.chat_template, return_tensors="pt"
-        ).input_ids.to(self._model.device)
-        window = getattr(self._model.config, "max_position_embeddings", None)
+        ids = self.tokenizer(
+            prompt, add_special_tokens=not self.tokenizer.chat_template, return_tensors="pt"
+        ).input_ids.to(self.model.device)
+        window = getattr(self.model.config, "max_position_embeddings", None)
         if window is not None and ids.shape[1] + max_tokens > window:
             raise MnemicError(
                 f"the prompt of {ids.shape[1]} tokens and a reply of {max_tokens} exceed the {window} tokens "
                 f"{self.name} reads; ask for less evidence or a shorter reply"
             )
         with torch.inference_mode():
-            out = self._model.generate(
+            out = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_tokens,
                 do_sample=False,
-                pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0,
             )
-        return str(self._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()
