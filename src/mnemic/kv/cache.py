@@ -90,7 +90,7 @@ class MemoryLayer(CacheLayerMixin):  # type: ignore[misc]
             out.append(
                 self.store.step(query[:, :, piece], keys[:, :, piece], values[:, :, piece], columns[:, piece])
             )
-            if (self.seen + stop) % self.store.block == 0 and not self.owner.policy.observes:
+            if (self.seen + stop) % self.store.block == 0 and not self.owner.policy.blockwise:
                 self.store.settle(self.seen + stop)
             start = stop
         self.seen += count
@@ -172,6 +172,7 @@ class MemoryCache(Cache):  # type: ignore[misc]
             window=layer.window,
             kind=layer.kind,
             model=self.model,
+            below=self.layers[layer.index - 1].store if layer.index else None,
             **shape,
         )
         share = None if self.budget is None else self.policy.allocate(layer.shape, self.budget)
@@ -184,10 +185,13 @@ class MemoryCache(Cache):  # type: ignore[misc]
             ids: its tokens [b, q]; hidden: their last hidden states [b, q, d].
             mask: [b, seen], 0 where a token is padding; None: nowhere.
         """
-        real = torch.ones_like(ids).bool() if mask is None else mask[:, -ids.shape[1] :].bool()
-        seen = Observed(ids, real, self.trail.follow(hidden, real), self.model)
+        seen = None
+        if self.policy.observes:
+            real = torch.ones_like(ids).bool() if mask is None else mask[:, -ids.shape[1] :].bool()
+            seen = Observed(ids, real, self.trail.follow(hidden, real), self.model)
         for layer in self.layers:
-            layer.store.observe(seen)
+            if seen is not None:
+                layer.store.observe(seen)
             if layer.seen % layer.store.block == 0:
                 layer.store.settle(layer.seen)
         if self.get_seq_length() % self.policy.block == 0:

@@ -15,7 +15,7 @@ from mnemic.kv import score
 from mnemic.kv.observe import Observed
 from mnemic.kv.policy import Layer, Policy, Store
 from mnemic.kv.slots import Slots, attend, visible
-from mnemic.kv.streaming import Streaming
+from mnemic.kv.streaming import Streaming, oldest_first
 from mnemic.types import MnemicError
 
 
@@ -160,7 +160,7 @@ class Headwise(Policy):
 
     def store(self, layer: Layer, nbytes: int | None) -> Slots | Heads:
         if layer.window is not None:
-            return Slots(scale=layer.scale, block=self.block, window=layer.window)
+            return oldest_first(layer, self.block, nbytes)
         full = [head for index, head in self.retrieval or () if index == layer.index]
         others = [head for head in range(layer.groups) if head not in full]
         window = self.sinks + self.local + self.block

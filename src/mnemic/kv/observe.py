@@ -140,9 +140,9 @@ def install(model: Any) -> list[Any]:
 
 
 def _observing(kwargs: dict[str, Any]) -> Any:
-    """The cache of this pass where it is one of ours that observes, else None."""
+    """The cache of this pass where it is one of ours that is fed in its own blocks, else None."""
     cache = kwargs.get("past_key_values")
-    return cache if getattr(getattr(cache, "policy", None), "observes", ()) else None
+    return cache if getattr(getattr(cache, "policy", None), "blockwise", False) else None
 
 
 def _split(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -154,7 +154,7 @@ def _split(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     ids = kwargs.get("input_ids")
     if ids is None:
         raise MnemicError(
-            f"{type(cache.policy).__name__} observes the tokens of a text and was given none; "
+            f"{type(cache.policy).__name__} reads a text in blocks of tokens and was given none; "
             "give the model input_ids, not inputs_embeds"
         )
     mask = kwargs.get("attention_mask")

@@ -50,6 +50,7 @@ class Layer:
         window: the model's own sliding window in tokens, or None.
         kind: the model's name for the type of layer ("full_attention").
         model: the model.
+        below: the store of the layer before.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Layer:
     window: int | None
     kind: str
     model: Any
+    below: Store | None = None
 
     @property
     def pair_nbytes(self) -> int:
@@ -104,6 +106,12 @@ class Policy:
     block: int = 64
 
     observes: ClassVar[tuple[str, ...]] = ()  # what stores are told of each token: "ids", "surprise"
+    together: ClassVar[bool] = False  # whether layers settle together, when all of them have read a block
+
+    @property
+    def blockwise(self) -> bool:
+        """Whether a block goes through all layers before the next one starts."""
+        return self.together or bool(self.observes)
 
     def prepared(self, model: Any) -> Policy:
         """This policy with what it must know about the model, found once when attached."""

@@ -19,6 +19,14 @@ from mnemic.kv.slots import Slots
 PAPER = 0
 
 
+def oldest_first(layer: Layer, block: int, nbytes: int | None, sinks: int = 4) -> Slots:
+    """All pairs where they are; a budget takes the oldest first, a sliding window what it will not show again."""
+    slot = layer.pair_nbytes + 4 * layer.rows
+    if layer.window is not None and (nbytes is None or (layer.window + block) * slot <= nbytes):
+        return Slots(scale=layer.scale, block=block, window=layer.window)
+    return Streaming(block=block, sinks=sinks, positions="true").store(layer, nbytes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Streaming(Scored):
     recent: int = 1
