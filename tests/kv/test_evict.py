@@ -85,6 +85,36 @@ def test_how_a_text_is_cut_into_chunks_and_taken_back_never_shows(method: str, d
             flipped = not flipped
 
 
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_any_schedule_equals_a_full_cache_with_what_was_let_go_masked(data: st.DataObject) -> None:
+    """Random method, architecture, budget and block; passes, reads, crops and reordered rows in any order."""
+    method = data.draw(st.sampled_from(DROPPING))
+    model = build(data.draw(st.sampled_from(["llama", "qwen3", "phi3", "gpt-neox"])))
+    block, budget = data.draw(st.integers(3, 9)), data.draw(st.integers(36_000, 90_000))
+    options = OPTIONS.get(method, {}) | ({"recent": 4} if hasattr(policy(method), "recent") else {})
+    x = ids(2, 70)
+    fresh = lambda: kv.attach(model, method, budget=budget, **options | {"block": block})  # noqa: E731
+    expected = masked_logits(model, x, kept_at_each_block(model, fresh(), x), block)
+    cache, at, rows = fresh(), 0, torch.tensor([0, 1])
+    while at < 70:
+        count = data.draw(st.integers(1, 70 - at))
+        if data.draw(st.booleans()):
+            kv.read(model, cache, x[rows, at : at + count], chunk=data.draw(st.integers(1, 30)))
+        else:
+            with torch.inference_mode():
+                logits = model(x[rows, at : at + count], past_key_values=cache).logits
+            torch.testing.assert_close(logits, expected[rows, at : at + count], atol=1e-5, rtol=0)
+        at += count
+        assert cache.nbytes <= budget
+        back = data.draw(st.integers(0, at % block))
+        cache.crop(-back)
+        at -= back
+        if data.draw(st.booleans()):
+            cache.reorder_cache(torch.tensor([1, 0]))
+            rows = rows.flip(0)
+
+
 @pytest.mark.parametrize("method", EVICTING)
 def test_padding_is_let_go_first_and_never_seen(method: str) -> None:
     """A padded row says what it would alone (pads fill whole blocks, as blocks are counted in columns)."""

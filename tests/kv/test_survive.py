@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import build, ids, small
+from tiny import build, ids, quick, small
 from transformers import DynamicCache
 
 from mnemic import kv, recipes
@@ -80,6 +80,40 @@ def test_a_model_that_rotates_other_pairs_is_refused_only_where_keys_move() -> N
     torch.testing.assert_close(run(model, kv.attach(model, "full"), x), expected, atol=1e-5, rtol=0)
     with pytest.raises(MnemicError, match="other channel pairs"):
         run(model, kv.attach(model, "streaming", positions="compact"), x)
+
+
+@pytest.mark.parametrize("method", ["full", "h2o", "streaming", "kivi"])
+def test_a_quantised_model_reads_through_a_cache_of_what_it_computes_in(method: str) -> None:
+    """Linear layers in eight bits: what the cache sees is floating point, and equals the stock cache."""
+
+    class Eight(torch.nn.Module):
+        def __init__(self, linear: torch.nn.Linear) -> None:
+            super().__init__()
+            self.scale = linear.weight.detach().abs().amax(1, keepdim=True) / 127
+            self.register_buffer("codes", (linear.weight.detach() / self.scale).round().to(torch.int8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ (self.codes.to(x.dtype) * self.scale.to(x.dtype)).T
+
+    model = build("llama")
+    for layer in model.model.layers:
+        for part in (layer.self_attn, layer.mlp):
+            for name, child in list(part.named_children()):
+                if isinstance(child, torch.nn.Linear):
+                    setattr(part, name, Eight(child))
+    x = ids(2, 60)
+    expected = run(model, DynamicCache(config=model.config), x)
+    cache = kv.attach(model, method, budget="1MiB")
+    found = torch.cat([run(model, cache, piece) for piece in x.split(25, 1)], 1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", recipes.names("kv"))
+def test_a_text_shorter_than_every_window_is_the_stock_cache(method: str) -> None:
+    model, x = build("mistral"), ids(1, 3)
+    expected = run(model, DynamicCache(config=model.config), x)
+    cache = kv.attach(model, method, budget="64MiB", **quick(method))
+    torch.testing.assert_close(run(model, cache, x), expected, atol=1e-5, rtol=0)
 
 
 def test_an_encoder_decoder_is_refused() -> None:

@@ -175,7 +175,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
             below=self.layers[layer.index - 1].store if layer.index else None,
             **shape,
         )
-        share = None if self.budget is None else self.policy.allocate(layer.shape, self.budget)
+        own = 0 if self.pads is None else self.pads.nbytes
+        share = None if self.budget is None else self.policy.allocate(layer.shape, self.budget - own)
         return self.policy.store(layer.shape, share)
 
     def observe(self, ids: Tensor, hidden: Tensor, mask: Tensor | None) -> None:

@@ -20,7 +20,7 @@ PAPER = 0
 
 
 def oldest_first(layer: Layer, block: int, nbytes: int | None, sinks: int = 4) -> Slots:
-    """All pairs where they are; a budget takes the oldest first, a sliding window what it will not show again."""
+    """All pairs where they are; a budget takes the oldest first, a sliding window what it shows no more."""
     slot = layer.pair_nbytes + 4 * layer.rows
     if layer.window is not None and (nbytes is None or (layer.window + block) * slot <= nbytes):
         return Slots(scale=layer.scale, block=block, window=layer.window)
