@@ -21,8 +21,18 @@ from torch.nn import functional as F
 from mnemic.recurrent.engine.parts import wide
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.mamba import Selective
+from mnemic.types import Claim
 
 PAPER = 165
+CLAIM = Claim(
+    says="without training, skipping weak tokens keeps more over 8 times the trained length",
+    task="recurrent_length",
+    method="longmamba",
+    baseline="mamba",
+    sabotage="longmamba-emptied",
+    metric="far_8x",
+    budget="the same trained weights, the same texts",
+)
 
 
 class Enlarged(Selective):

@@ -23,8 +23,18 @@ from mnemic.recurrent.engine.associative import real_tokens, zeros
 from mnemic.recurrent.engine.parts import Segments, last, wide
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.mamba import Selective
+from mnemic.types import Claim
 
 PAPER = 141
+CLAIM = Claim(
+    says="without training, a state kept in size still recalls after 16 times the trained length",
+    task="recurrent_length",
+    method="stuffed-mamba-norm",
+    baseline="mamba",
+    sabotage="stuffed-mamba-norm-emptied",
+    metric="near_16x",
+    budget="the same trained weights, the same texts",
+)
 Mend = Literal["forget", "norm", "window"]
 
 

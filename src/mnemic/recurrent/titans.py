@@ -29,7 +29,7 @@ CLAIM = Claim(
 
 
 def layer(
-    dim: int, heads: int = 4, *, depth: int = 2, expansion: int = 4, chunk: int = 16, max_rate: float = 0.25,
+    dim: int, heads: int = 4, *, depth: int = 2, expansion: int = 4, chunk: int = 16, max_rate: float = 0.4,
     key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
 ) -> Plastic:  # fmt: skip
     """A layer.
@@ -37,7 +37,8 @@ def layer(
     Args:
         depth: linear maps of the memory; expansion: width of its hidden layers, in keys.
         chunk: tokens whose gradients are taken together; part of the definition.
-        max_rate: the largest step theta; many steps are taken at one place, so far below 1.
+        max_rate: the largest share of an error that a step mends at first, theta in units of the memory's
+            gain; many steps are taken at one place, so below 1.
     """
     network = Network(Perceptron(depth, expansion), squared, chunk=chunk, momentum=True)
     return Plastic(

@@ -117,7 +117,7 @@ class MemoryAsContext(Plastic):
 
 def layer(
     dim: int, heads: int = 4, *, segment: int = 32, persistent: int = 4, depth: int = 2, expansion: int = 4,
-    max_rate: float = 0.25, key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
+    max_rate: float = 0.4, key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
 ) -> MemoryAsContext:  # fmt: skip
     """A layer.
 

@@ -66,7 +66,7 @@ class MemoryAsGate(Plastic):
 
 def layer(
     dim: int, heads: int = 4, *, window: int = 64, depth: int = 2, expansion: int = 4, chunk: int = 16,
-    max_rate: float = 0.25, key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
+    max_rate: float = 0.4, key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
 ) -> MemoryAsGate:  # fmt: skip
     """A layer.
 

@@ -26,7 +26,7 @@ class Plastic(Associative):
 
     Args:
         network: the choices that make it.
-        max_rate: the largest step a token can ask for.
+        max_rate: the largest step a token can ask for, over the structure's gain: 1 mends its whole error.
         thresholds: whether every token sets a threshold for the attentional bias, softplus(W x + 1) per head.
         features: map of normalised queries and keys, [..., key_dim] -> [..., any size]; None: as they are.
     """
@@ -37,8 +37,9 @@ class Plastic(Associative):
         key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
     ) -> None:  # fmt: skip
         super().__init__(name, dim, heads, key_dim=key_dim, value_dim=value_dim, conv=conv)
-        self.network, self.max_rate, self.features = network, max_rate, features
+        self.network, self.features = network, features
         self.feature_dim = self.key_dim if features is None else features(torch.zeros(self.key_dim)).shape[-1]
+        self.max_rate = max_rate / network.structure.gain(self.feature_dim)
         starts = {"rate": 0.0, "forget": -5.0}
         starts |= ({"momentum": 0.0} if network.momentum else {}) | ({"threshold": 1.0} if thresholds else {})
         starts |= {"weight": 0.0} if network.window > 1 else {}

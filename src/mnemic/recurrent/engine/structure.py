@@ -31,6 +31,10 @@ class Structure(Protocol):
         """Standard deviation that the initial weights of every linear map are drawn with."""
         ...
 
+    def gain(self, key_dim: int) -> float:
+        """How much a step of size 1 on a key moves what is recalled of it, by the last map, at the start."""
+        ...
+
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         """The network's output at x [..., key_dim]."""
         ...
@@ -64,6 +68,10 @@ class Perceptron:
         length 1 make hidden features of size 1: smaller ones are all but linear and hold next to nothing."""
         fair = [rows**-0.5 for rows, _ in self.shapes(key_dim, value_dim)]
         return fair if self.residual else [*[1.0][: self.depth - 1], *fair[1:-1], 0.0]
+
+    def gain(self, key_dim: int) -> float:
+        """The squared length of the hidden features; gelu leaves 0.43 of a normal number's square."""
+        return 1.0 if self.residual or self.depth == 1 else 0.43 * self.expansion * key_dim
 
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         h = linear(0, x)
@@ -99,6 +107,9 @@ class SwiGLU:
 
     def scales(self, key_dim: int, value_dim: int) -> list[float]:
         return [rows**-0.5 for rows, _ in self.shapes(key_dim, value_dim)]
+
+    def gain(self, key_dim: int) -> float:
+        return 1.0
 
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         return linear(2, F.silu(linear(0, x)) * linear(1, x))
