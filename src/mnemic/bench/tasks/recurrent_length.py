@@ -19,7 +19,7 @@ One model of Mamba layers (2 blocks, width 32) is trained on associative recall 
 Its weights are then read by Mamba, by LongMamba and by the three mends of Stuffed Mamba, calibrated on texts of
 the trained length, and tested on texts of 1 to 32 times that length. The rest of a text is filler: before the
 pairs ("near", where only a state that went bad is a reason to fail) or between pairs and queries ("far", where
-the pairs must also be kept). `near_8x`: share of a text's keys whose value is said first, at 8 times the length;
+the pairs must also be kept). `near_8x`: share of keys whose value is said first, at 8 times the length;
 `size_8x`: norm of the states over that at the trained length. A case is a test sequence. "X-emptied" is X
 without what stands before the queries. --option steps=1500 and tests=200.
 """
