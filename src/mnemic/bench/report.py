@@ -132,6 +132,8 @@ def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
             )
     if curve.get("log_x"):
         panel.set_xscale("log")
+    if curve.get("log_y"):
+        panel.set_yscale("log")
     panel.set_xlabel(curve["x"])
     panel.set_ylabel(curve["y"])
     panel.set_title(title, fontsize=10)

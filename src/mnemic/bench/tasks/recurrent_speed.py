@@ -1,38 +1,73 @@
-"""What reading at once saves over reading token by token, for every recurrent layer."""
+"""What reading costs, for every recurrent layer: at once and by token, up to 64K tokens, against attention."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from mnemic.bench import peers
 from mnemic.bench.runner import Options, Outcome
+from mnemic.types import MnemicError
 
 NAME = "recurrent_speed"
 FOLDER = None
 PROTOCOL = """
-Forward and backward pass over one random sequence by one layer (width 64, 2 heads, one thread): read at once in
-chunks, against the same layer stepped token by token; `times_faster` is the ratio of their processor seconds in
-the same run. `step_late_over_early` is the processor time of one token after the whole text was read over that
-of one after 64 tokens: 1 means that a step costs the same however much was read. A case is a repeat.
---option length=2048 and repeats=3; layers=a,b for some.
+One layer (width 64, 2 heads), one thread, processor seconds of one random sequence, all in the same run.
+Forward and backward over `length` tokens, at once in chunks against the same layer stepped token by token:
+`times_faster` is the ratio. `step_late_over_early` is the median time of one token after the whole text was
+read over that of one after 64 tokens, steps of both in turn: 1 means that a step costs the same however much
+was read. Forward alone, without gradients, from 512 tokens to `longest` (softmax attention to a quarter of
+it): `seconds_a_token_long_over_short` is the cost of a token at `longest` over that at a sixteenth of it, 1
+means linear in length; `extra_mib_short` and `extra_mib_long` the most memory held beside input and output at
+a quarter of `longest` and at `longest`, counted from every allocation. `extra.crossover` is the least of the
+lengths from which on the layer's forward pass is ahead of softmax attention's (null: not within what was
+measured). A case is a repeat. --option length=2048, longest=65536 and repeats=3; layers=a,b for some;
+peers=PYTHON, an interpreter of an environment with titans-pytorch or flash-linear-attention (its plain
+PyTorch forms), times those in the same run: the memory itself, queries, keys and values given, so what they
+need to make these is left out in their favour.
 """
+
+DIM, HEADS = 64, 2
 
 
 def run(data: Path | None, options: Options) -> Outcome:
+    """Time every layer.
+
+    Raises:
+        MnemicError: the interpreter of the peers does not run.
+    """
     from mnemic.recurrent import names
 
     length, repeats = int(options.extra.get("length", 2048)), int(options.extra.get("repeats", 3))
+    longest = int(options.extra.get("longest", 65536))
     layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
-    systems = {
-        layer: [{"id": f"repeat-{i}"} | measure(layer, length, options.seed + i) for i in range(repeats)]
-        for layer in options.progress(layers, "layers")
-    }
-    return Outcome(systems, layers[0], {"length": length})
+    systems: dict[str, list[dict[str, Any]]] = {}
+    forward: dict[str, list[list[float]]] = {}
+    for layer in options.progress(dict.fromkeys([*layers, "attention"]), "layers"):
+        measured = [measure(layer, length, longest, options.seed + i, memory=i == 0) for i in range(repeats)]
+        forward[layer] = [[n, median(each[1][n] for each in measured)] for n in measured[0][1]]
+        if layer in layers:
+            systems[layer] = [{"id": f"repeat-{i}"} | row for i, (row, _) in enumerate(measured)]
+    if "peers" in options.extra:
+        for name, rows in others(options.extra["peers"], length, repeats, options.seed).items():
+            systems[name] = [{"id": f"repeat-{i}"} | row for i, row in enumerate(rows)]
+    curve = {"x": "tokens", "y": "forward seconds", "log_x": True, "log_y": True, "lines": forward}
+    ahead = {layer: crossover(points, forward["attention"]) for layer, points in forward.items()}
+    del ahead["attention"]
+    extra = {"length": length, "longest": longest, "crossover": ahead}
+    return Outcome(systems, layers[0], extra | {"curves": {"forward seconds against length": curve}})
 
 
-def measure(name: str, length: int, seed: int) -> dict[str, Any]:
-    """Processor seconds of both ways through one sequence."""
+def measure(
+    name: str, length: int, longest: int, seed: int, *, memory: bool
+) -> tuple[dict[str, Any], dict[int, float]]:
+    """One repeat of a layer: its metrics, and forward seconds by length."""
     import torch
 
     from mnemic.recurrent import State, build
@@ -41,36 +76,82 @@ def measure(name: str, length: int, seed: int) -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        layer, x = build(name, dim=64, heads=2), torch.randn(1, length, 64)
+        layer, x = build(name, dim=DIM, heads=HEADS), torch.randn(1, longest, DIM)
 
         def at_once() -> None:
-            torch.autograd.backward(layer(x)[0].square().sum())
+            torch.autograd.backward(layer(x[:, :length])[0].square().sum())
 
         def by_token() -> None:
             state: State | None = None
             outputs = []
-            for token in x.unbind(1):
+            for token in x[:, :length].unbind(1):
                 y, state = layer.step(token, state)
                 outputs.append(y)
             torch.autograd.backward(torch.stack(outputs, 1).square().sum())
 
-        @torch.no_grad()
-        def steps(read: int) -> float:
-            _, state = layer(x[:, :read])
-            return seconds(lambda: [layer.step(x[:, i], state) for i in range(32)])
-
         chunks, tokens = seconds(at_once), seconds(by_token)
-        return {
+        row = {
             "times_faster": tokens / chunks,
             "seconds_at_once": chunks,
             "tokens_per_second": length / chunks,
-            "step_late_over_early": steps(length) / steps(64),
         }
+        with torch.no_grad():
+            late, early = (layer(x[:, :read])[1] for read in (length, 64))
+            token = x[:, 0]
+            steps = [[seconds(partial(layer.step, token, state)) for state in (late, early)] for _ in range(64)]
+            row["step_late_over_early"] = median(s[0] for s in steps) / median(s[1] for s in steps)
+            reach = longest // 4 if layer.growing else longest
+            lengths = [512 << n for n in range(20) if 512 << n <= reach] or [reach]
+            layer(x[:, : lengths[0]])
+            forward = {n: seconds(partial(layer, x[:, :n])) for n in lengths}
+            if not layer.growing and lengths[-1] // 16 in forward:
+                row["seconds_a_token_long_over_short"] = forward[reach] / (16 * forward[reach // 16])
+            if memory and not layer.growing:
+                for label, n in (("short", longest // 4), ("long", longest)):
+                    held = peak(partial(layer, x[:, :n])) - n * DIM * x.element_size()
+                    row[f"extra_mib_{label}"] = held / 2**20
+        return row, forward
     finally:
         torch.set_num_threads(threads)
 
 
-def seconds(work: Any) -> float:
+def crossover(points: Sequence[Sequence[float]], attention: Sequence[Sequence[float]]) -> int | None:
+    """The least length from which on a layer is faster at every length that both were timed at."""
+    theirs = {point[0]: point[1] for point in attention}
+    ahead = None
+    for n, ours in points:
+        if n in theirs:
+            ahead = (n if ahead is None else ahead) if ours < theirs[n] else None
+    return None if ahead is None else int(ahead)
+
+
+def peak(work: Callable[[], object]) -> int:
+    """The most bytes held at any time of what was allocated during the work."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        work()
+    events = [each for each in watched.profiler.kineto_results.events() if each.name() == "[memory]"]
+    held = most = 0
+    for each in sorted(events, key=lambda each: int(each.start_ns())):
+        held += each.nbytes()
+        most = max(most, held)
+    return most
+
+
+def seconds(work: Callable[[], object]) -> float:
     begun = time.process_time()
     work()
     return time.process_time() - begun
+
+
+def others(python: str, length: int, repeats: int, seed: int) -> Mapping[str, list[dict[str, float]]]:
+    """What the peers that this interpreter can import take, by name."""
+    given = [python, str(peers.__file__), *map(str, (length, repeats, seed, DIM, HEADS))]
+    try:
+        done = subprocess.run(given, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise MnemicError(f"the peers could not be timed with {python}: {said.strip()[-400:]}") from None
+    found: dict[str, list[dict[str, float]]] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -69,13 +69,14 @@ class Layer(nn.Module, ABC):
                 f"the mask is {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one flag a token"
             )
         if x.shape[1] > PIECE and not torch.is_grad_enabled():
-            outputs = []
+            whole = x.new_empty(0)
             for start in range(0, x.shape[1], PIECE):
                 piece = slice(start, start + PIECE)
                 y, state = self(x[:, piece], state, None if mask is None else mask[:, piece])
-                outputs.append(y)
+                whole = whole if start else y.new_empty(x.shape)
+                whole[:, piece] = y
             assert state is not None
-            return torch.cat(outputs, 1), state
+            return whole, state
         tensors = self.initial(x.shape[0]) if state is None else self._accept(state, x.shape[0])
         if x.shape[0] == 0 or x.shape[1] == 0:
             return torch.zeros_like(x), State(self.name, tensors)
