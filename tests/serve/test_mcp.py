@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -192,13 +190,3 @@ def test_one_space_over_stdio_opens_no_other(tmp_path: Path) -> None:
             await kept_apart(ann, bob)
 
     asyncio.run(go())
-
-
-def test_the_configuration_for_clients_is_printed() -> None:
-    printed = subprocess.run(
-        [sys.executable, "-m", "mnemic", "mcp", "--json", "--space", "ann", "--read"],
-        capture_output=True, check=True, env=os.environ | {"PYTHONPATH": SOURCE},
-    ).stdout  # fmt: skip
-    assert json.loads(printed) == {
-        "mcpServers": {"mnemic": {"command": "mnemic", "args": ["mcp", "--space", "ann", "--read"]}}
-    }

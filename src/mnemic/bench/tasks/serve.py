@@ -35,10 +35,10 @@ connections, the load made by this process on the same machine; share is the sec
 requests at random moments, on average half as many a second as saturation through HTTP, over as many
 connections for `seconds`; a request's time counts from when it was due; p50_ms and p99_ms of each second stand
 in the rows, of all requests in `extra`. Growth: the same for `minutes`, resident bytes of the server before and
-after, per new record, beside resident bytes per record at the start. Proxy: time to the first word of a streamed
+after, per new record, beside resident bytes a record at the start. Proxy: time to the first word of a streamed
 chat through the proxy (memory on, conversation new), less that of the same chat straight to the same upstream,
-less that of the same recall through HTTP, one after the other; added_ms. Options: records (50000), connections
-(50), seconds (60), saturation (20: seconds of each), minutes (10), chats (200)."""
+less that of the same recall through HTTP, one after the other; added_ms. Options: records (50000),
+connections (50), seconds (60), saturation (20: seconds of each), minutes (10), chats (200)."""
 
 THREADS = (1, 2, 4)
 SHARE_REMEMBERED = 0.1
