@@ -28,7 +28,7 @@ class Door:
         run: carries it out.
         changes: whether it changes something, and whether doing so twice is as good as once.
         sends, brings: media types of the body and of the answer.
-        headers: that it reads, each with a sentence and a schema.
+        headers: that it reads, each with a sentence and the pattern of its value.
         fails: statuses of its own, each with a sentence.
         public: whether it needs no key.
     """
@@ -43,6 +43,6 @@ class Door:
     changes: Literal["harmless", "once"] | None = None
     sends: str = JSON
     brings: tuple[str, ...] = (JSON,)
-    headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    headers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     fails: Mapping[str, str] = field(default_factory=dict)
     public: bool = False

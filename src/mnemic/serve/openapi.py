@@ -108,10 +108,9 @@ def _operation(door: Door, defined: dict[str, Any], keyed: bool) -> dict[str, An
             parameters.append({"name": name, "in": "query", "required": False, "schema": _unnulled(schema)})
     else:
         operation["requestBody"] = {"required": True, "content": content([door.sends], door.asks)}
-    for name, (said, schema) in door.headers.items():
-        parameters.append(
-            {"name": name, "in": "header", "required": False, "description": said, "schema": schema}
-        )
+    for name, (said, pattern) in door.headers.items():
+        about = {"name": name, "in": "header", "required": False, "description": said}
+        parameters.append(about | {"schema": {"type": "string", "pattern": f"^({pattern})$"}})
     if keyed and door.public:
         operation["security"] = []
     return operation

@@ -22,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -98,13 +98,11 @@ class Proxy:
             await self._upstream.close()
 
     def doors(self) -> tuple[Door, ...]:
-        text = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
-        headers: dict[str, tuple[str, dict[str, Any]]] = {
-            USER: ("Whose memory: a space; else the body's `user`, else the key's space.", text),
-            CONVERSATION: ("Which conversation; without it, the one that began with the same words.", text),
-            MEMORY: ("`off` for a chat without memory, `read` for one that is not remembered.",
-                     {"type": "string", "enum": ["on", "read", "off"]}),
-        }  # fmt: skip
+        headers = {
+            USER: ("Whose memory: a space; else the body's `user`, else the key's space.", "[!-~]{1,200}"),
+            CONVERSATION: ("Which conversation; else the one that began with the same words.", "[!-~]{1,200}"),
+            MEMORY: ("`off` for a chat without memory, `read` for one that is not remembered.", "on|read|off"),
+        }
         fails = {
             "502": "The language model's server is down or does not speak the protocol.",
             "504": "The language model's server is too slow.",
@@ -152,14 +150,12 @@ class Proxy:
 
     def _chat(self, request: Request, sent: dict[str, Any]) -> Chat:
         who = access(request.state)
-        mode = request.headers.get(MEMORY, "on").strip().lower()
-        if mode not in ("on", "read", "off"):
-            raise ValueError(f"{MEMORY} is on, read or off, not {mode!r}")
+        mode = cast(Mode, request.headers.get(MEMORY, "on"))
         if mode == "on" and not who.writes:
             mode = "read"
         space = who.enter(request.headers.get(USER) or sent.get("user"), writing=mode == "on")
         conversation = request.headers.get(CONVERSATION)
-        return Chat(who, space, conversation, mode, sent["messages"], fate=mode)  # type: ignore[arg-type]
+        return Chat(who, space, conversation, mode, sent["messages"], fate=mode)
 
     async def _with_memory(self, chat: Chat) -> list[dict[str, Any]]:
         """The messages with the block in the last question; as they are where there is nothing to recall."""
