@@ -26,7 +26,7 @@ def months(counts: Sequence[tuple[str, int]], links: Sequence[str]) -> Markup:
             slots.append((name, count, link))
         elif empty == GAP:
             slots[-GAP + 1 :] = [None]
-    step = min(100 / max(len(slots), 1), 4.0)
+    step = min(100 / max(len(slots), 1), 6.0)
     shapes, labelled = [], -100.0
     for n, slot in enumerate(slots):
         x = n * step
