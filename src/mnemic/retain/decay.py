@@ -12,9 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemic.retain import recency
-from mnemic.types import TraceStats
+from mnemic.types import Claim, TraceStats
 
 PAPER = 83
+
+CLAIM = Claim(
+    says="where what was asked often is asked again, fading salience keeps more of what is asked than recency",
+    task="retention",
+    method="decay",
+    baseline="recency",
+    sabotage="decay, uses shuffled",
+    metric="kept",
+    budget="half the bytes",
+)
 
 
 def keep(traces: TraceStats, now: float, half_life: float = 30 * 86400) -> NDArray[np.float64]:

@@ -22,7 +22,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemic.types import Floats, Span, Stream
+from mnemic.types import Claim, Floats, Span, Stream
+
+PAPER = 60
+
+CLAIM = Claim(
+    says="cuts at surprise, refined, find where one text ends better than cuts at equal distances",
+    task="segment",
+    method="events",
+    baseline="events, even",
+    sabotage="events, shuffled",
+    metric="f1",
+    budget="as many cuts",
+)
 
 Measure = Literal["modularity", "conductance"]
 

@@ -14,7 +14,19 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemic.types import Floats, Span, Stream
+from mnemic.types import Claim, Floats, Span, Stream
+
+PAPER = 30
+
+CLAIM = Claim(
+    says="cuts where neighbouring blocks differ find where one text ends better than cuts at equal distances",
+    task="segment",
+    method="topics",
+    baseline="topics, even",
+    sabotage="topics, shuffled",
+    metric="f1",
+    budget="as many cuts",
+)
 
 
 @dataclass(frozen=True, slots=True)
