@@ -29,7 +29,7 @@ def lesson(rng: np.random.Generator, kind: str, length: int) -> tokens.Page:
         return tokens.TASKS[kind](rng, int(rng.integers(length // 2, length + 1)))
     asking = length // 3
     count = int(rng.integers(4, max(5, min(48, (length - asking) // 4))))
-    thread = int(rng.integers(1, min(count, 6) + 1)) if kind == "threads" else 0
+    thread = int(rng.integers(2, min(count - 1, 6) + 1)) if kind == "threads" else 0
     linked = tokens.facts(rng, count, thread)
     told = rng.permutation(linked)
     row_of = {int(key): row for row, key in enumerate(told[:, 0])}
@@ -44,8 +44,7 @@ def lesson(rng: np.random.Generator, kind: str, length: int) -> tokens.Page:
             questions.append(tokens.ask_first(told, *pairs.pop()))
         else:
             begin = int(rng.integers(thread))
-            hops = int(rng.integers(1, thread - begin + 1))
-            questions.append(tokens.ask_thread(told, row_of[int(linked[begin, 0])], hops))
+            questions.append(tokens.ask_thread(told, row_of[int(linked[begin, 0])], thread - begin))
         left -= sum(map(len, questions[-1]))
     asked = sum(len(question) + len(right) for question, right in questions)
     return tokens.page(tokens.tell(rng, told, length - asked), questions)

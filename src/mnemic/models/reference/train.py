@@ -21,7 +21,7 @@ from mnemic.models.reference.words import tokenizer
 from mnemic.types import MnemicError
 
 RATE, WARM = 1e-3, 50
-WRITTEN, HEAD = 0.02, 3.0  # shares of the rate: where a circuit is written; the head, whose weights are large
+WRITTEN, HEAD = 0.002, 3.0  # shares of the rate: where a circuit is written; the head, whose weights are large
 STEPS = 1200
 EVERY, MEMORY = 20, 0.95  # steps a line of the log; what a running mean keeps a step
 CHECKPOINT, LOG = "checkpoint.pt", "training.jsonl"
@@ -36,7 +36,7 @@ class Stage:
     length: int
 
 
-STAGES = (Stage(0.55, 16, 128), Stage(0.2, 8, 256), Stage(0.25, 4, 512))
+STAGES = (Stage(0.45, 16, 128), Stage(0.2, 8, 256), Stage(0.35, 4, 512))
 
 
 def stage(step: int, steps: int) -> Stage:
