@@ -20,13 +20,13 @@ from mnemic.worlds import tokens
 NAME = "frontier"
 FOLDER = None
 PROTOCOL = """The reference model reads a page of at most 448 tokens into a cache of 50, 25, 12.5, 6 or 3%
-of the full cache's bytes, is asked three questions, and keeps what it reads. needle (one of 24 facts),
-keyvalue (100 facts and nothing else), threads (3 hops), order (which key was told first): the share of
-questions whose every answer token is the greedy one; copy_perplexity: that of a string written once more.
-X: the first question, not known while reading; X_seen: that question stands at the end of what is read,
-too; X_third: the third question. A case is a page. Methods are set for a window of 512 (sinks 4, recent 8,
-block 8, where they have them). A method whose least size is above the bytes has no row: extra.too_small. Of
-two tiers the bytes are those of the fast one. Options: methods=NAMES, cases=100, shares=0.5,0.25."""
+of the full cache's bytes, is asked three questions it did not know while reading, and keeps what it reads.
+needle (one of 24 facts), keyvalue (100 facts and nothing else), threads (3 hops), order (which key was told
+first): the share of first questions whose every answer token is the greedy one; X_third: the same of third
+questions; copy_surprise: nats a token of a string written once more (its perplexity is e to that). A case
+is a page. Methods are set for a window of 512 (sinks 4, recent 8, block 8, where they have them). A method
+whose least size is above the bytes has no row: extra.too_small. Of two tiers the bytes are those of the
+fast one. Options: methods=NAMES, cases=100, shares=0.5,0.25."""
 
 CASES = 100
 SHARES = "0.5,0.25,0.125,0.06,0.03"
@@ -105,12 +105,9 @@ def _measure(model: Any, method: str, share: float, cases: list[int], options: O
                 cache = _read(model, policy, budget, text)
                 nbytes = max(nbytes, cache.nbytes)
                 if task == "copy":
-                    row["copy_perplexity"] = _perplexity(model, cache, *questions[0])
+                    row["copy_surprise"] = _surprise(model, cache, *questions[0])
                     continue
                 row[task], _, row[f"{task}_third"] = [_ask(model, cache, *each) for each in questions]
-                hint = questions[0][0]
-                cache = _read(model, policy, budget, np.concatenate([text, hint]))
-                row[f"{task}_seen"] = _ask(model, cache, *questions[0])
             except MnemicError as error:
                 return {"refused": str(error)}
         rows.append(row)
@@ -171,16 +168,16 @@ def _ask(model: Any, cache: Any, question: list[int], answer: list[int]) -> floa
     return float(_logits(model, cache, question, answer).argmax(1).tolist() == answer)
 
 
-def _perplexity(model: Any, cache: Any, question: list[int], answer: list[int]) -> float:
+def _surprise(model: Any, cache: Any, question: list[int], answer: list[int]) -> float:
     import torch
 
     said = _logits(model, cache, question, answer)
-    return float(torch.nn.functional.cross_entropy(said, torch.tensor(answer)).exp())
+    return float(torch.nn.functional.cross_entropy(said, torch.tensor(answer)))
 
 
 def _curves(systems: dict[str, list[Row]], seed: int) -> dict[str, Any]:
     """A plot a metric: its mean and interval against the share of bytes, a line a method."""
-    metrics = [f"{task}{kind}" for task in TASKS for kind in ("", "_seen", "_third")] + ["copy_perplexity"]
+    metrics = [f"{task}{kind}" for task in TASKS for kind in ("", "_third")] + ["copy_surprise"]
     curves = {}
     for metric in metrics:
         lines: dict[str, list[list[float]]] = {}
@@ -202,7 +199,7 @@ def _best(systems: dict[str, list[Row]], shares: list[float]) -> dict[str, dict[
         for metric in next(iter(here.values()), [{"id": ""}])[0]:
             if metric == "id":
                 continue
-            sign = -1 if metric == "copy_perplexity" else 1
+            sign = -1 if metric == "copy_surprise" else 1
             means = {name: sign * float(np.mean([row[metric] for row in rows])) for name, rows in here.items()}
             top = max(means.values())
             best.setdefault(metric, {})[ending.strip()] = [name for name, mean in means.items() if mean == top]

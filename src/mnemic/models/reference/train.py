@@ -22,7 +22,7 @@ from mnemic.types import MnemicError
 
 RATE, WARM = 1e-3, 50
 WRITTEN, HEAD = 0.002, 3.0  # shares of the rate: where a circuit is written; the head, whose weights are large
-STEPS = 1200
+STEPS = 1100
 EVERY, MEMORY = 20, 0.95  # steps a line of the log; what a running mean keeps a step
 CHECKPOINT, LOG = "checkpoint.pt", "training.jsonl"
 
