@@ -30,7 +30,7 @@ from mnemic.memory.echo import block, quoted
 from mnemic.serve.desk import Desk
 from mnemic.serve.guard import access
 from mnemic.serve.keys import Access
-from mnemic.serve.schemas import Id, Name, Query, Time, Whole
+from mnemic.serve.schemas import WHOLE, Id, Name, Query, Time
 from mnemic.serve.wire import explained
 from mnemic.types import Filter, LanguageModel, Record
 
@@ -68,8 +68,8 @@ class Timed(Asked):
 
 class Recall(Timed):
     query: Query
-    k: Annotated[Whole, Field(ge=1, le=50)] = Field(8, description="At most so many records.")
-    tokens: Annotated[Whole, Field(ge=50, le=8000)] = Field(2000, description="And about so many tokens.")
+    k: Annotated[int, Field(ge=1, le=50), WHOLE] = Field(8, description="At most so many records.")
+    tokens: Annotated[int, Field(ge=50, le=8000), WHOLE] = Field(2000, description="And about so many tokens.")
 
 
 class Ask(Timed):
@@ -78,7 +78,7 @@ class Ask(Timed):
 
 class Timeline(Timed):
     about: Query | None = Field(None, description="Only what is about this.")
-    k: Annotated[Whole, Field(ge=1, le=100)] = 20
+    k: Annotated[int, Field(ge=1, le=100), WHOLE] = 20
 
 
 class Forget(Asked):

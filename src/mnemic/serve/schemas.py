@@ -21,8 +21,10 @@ Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Query = Annotated[str, Field(min_length=1, max_length=8192, pattern=r"\S")]
 Words = Annotated[Query, Field(json_schema_extra={"format": "mnemic-words"})]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Whole = Annotated[int, BeforeValidator(lambda it: int(it) if isinstance(it, float) and it.is_integer() else it)]
-Id = Annotated[Whole, Field(ge=1, le=MOST)]
+WHOLE = BeforeValidator(
+    lambda it: int(it) if isinstance(it, float) and it.is_integer() else it
+)  # 3.0 is 3 in JSON
+Id = Annotated[int, Field(ge=1, le=MOST), WHOLE]
 Time = (
     Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"format": "mnemic-time"})]
     | Annotated[float, Field(ge=EARLIEST, le=LATEST)]
@@ -105,14 +107,14 @@ class Where(Asked):
 
 class Recall(Where):
     query: Query
-    k: Whole = Field(10, ge=1, le=1000)
-    tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
-    beside: Whole = Field(0, ge=0, le=10)
+    k: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
+    tokens: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
+    beside: Annotated[int, Field(ge=0, le=10), WHOLE] = 0
 
 
 class Ask(Where):
     question: Query
-    k: Whole = Field(10, ge=1, le=100)
+    k: Annotated[int, Field(ge=1, le=100), WHOLE] = 10
     stream: bool = Field(False, description="Server-sent events: `evidence`, then `answer`.")
 
 
@@ -123,7 +125,7 @@ class Order(Asked):
 
 class Timeline(Where):
     about: Query | None = None
-    k: Whole = Field(50, ge=1, le=1000)
+    k: Annotated[int, Field(ge=1, le=1000), WHOLE] = 50
 
 
 class Listing(Asked):
@@ -132,8 +134,10 @@ class Listing(Asked):
     author: Name | None = None
     kind: Kind | None = None
     state: State = "live"
-    limit: Whole = Field(100, ge=1, le=1000)
-    after: Whole = Field(0, ge=0, le=MOST, description="Records after this id: `next` of the page before.")
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 100
+    after: Annotated[int, Field(ge=0, le=MOST), WHOLE] = Field(
+        0, description="Records after this id: `next` of the page before."
+    )
 
 
 class OneRecord(Asked):
