@@ -22,9 +22,19 @@ from torch.nn import functional as F
 
 from mnemic.recurrent.engine.segments import Segmented, Woven, decoder_layers, woven
 from mnemic.recurrent.engine.state import Tensors
+from mnemic.types import Claim
 
 PAPER = 27
 KIND = "wrapper"
+CLAIM = Claim(
+    says="hidden states of surprising tokens tell a model what it can no longer see",
+    task="recurrent_wrappers",
+    method="cmr",
+    baseline="alone",
+    sabotage="cmr-emptied",
+    metric="accuracy",
+    budget="the same model, segments and steps of training",
+)
 
 
 class Reweave(nn.Module):

@@ -24,9 +24,19 @@ from torch.nn import functional as F
 
 from mnemic.recurrent.engine.segments import Segmented
 from mnemic.recurrent.engine.state import Tensors
+from mnemic.types import Claim
 
 PAPER = 65
 KIND = "wrapper"
+CLAIM = Claim(
+    says="memories of segments tell a model what it can no longer see",
+    task="recurrent_wrappers",
+    method="hmt",
+    baseline="alone",
+    sabotage="hmt-emptied",
+    metric="accuracy",
+    budget="the same model, segments and steps of training",
+)
 
 
 class Hierarchical(Segmented):

@@ -25,9 +25,19 @@ from mnemic.recurrent.engine.linear import chunked
 from mnemic.recurrent.engine.parts import split_heads, wide
 from mnemic.recurrent.engine.segments import Segmented, Woven, decoder_layers, woven
 from mnemic.recurrent.engine.state import Tensors
+from mnemic.types import Claim
 
 PAPER = 73
 KIND = "wrapper"
+CLAIM = Claim(
+    says="pathways that grow in use tell a model what it can no longer see",
+    task="recurrent_wrappers",
+    method="synaptic-resonance",
+    baseline="alone",
+    sabotage="synaptic-resonance-emptied",
+    metric="accuracy",
+    budget="the same model, segments and steps of training",
+)
 CONTEXT = 0.9  # share of the context kept at every token
 
 

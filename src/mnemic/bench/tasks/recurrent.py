@@ -142,7 +142,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "hours": Preset((8, 16, 32), 3, 4000, 2, copying(256, 16, 16)),
     },
     "disjoint": {
-        "minutes": Preset((), 1, 600, 4, disjoint(2, 24, 64), trained=2),
+        "minutes": Preset((), 1, 600, 4, disjoint(4, 64, 160), trained=2),
         "hours": Preset((8, 16, 32), 3, 4000, 4, disjoint(4, 64, 256), trained=2),
     },
     "passkey": {
