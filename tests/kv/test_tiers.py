@@ -19,6 +19,7 @@ from mnemic.kv.attach import policy
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.mapped import Mapped
 from mnemic.kv.recall import bounds, match_bounds, match_every_key, match_mean, mean_of_marked
+from mnemic.kv.sentencekv import sentence_ends
 from mnemic.segment.events import Events
 from mnemic.types import MnemicError, Stream
 
@@ -56,7 +57,7 @@ def capped_attention(cap: int, base: float = 10000.0) -> Any:
 def test_recalling_every_block_is_full_attention_with_capped_distances(method: str) -> None:
     model = build("llama")
     x = ids(2, LENGTH)
-    cache = kv.attach(model, method, chosen=1000, **SMALL)
+    cache = kv.attach(model, method, chosen=1000, positions="capped", **SMALL)
     found = logits(model, cache, x[:, :70], x[:, 70:101], *x[:, 101:].split(1, 1))
     cap = cache.layers[0].store.near.cap
     assert cap < 20
@@ -74,7 +75,7 @@ def test_recalling_every_unit_at_its_place_is_full_attention(positions: str) -> 
     mask = torch.ones_like(x)
     mask[1, :5] = 0
     expected = logits(model, DynamicCache(config=model.config), x, attention_mask=mask)
-    for method in ("quest", "em-llm"):
+    for method in ("em-llm", "sentencekv" if positions == "true" else "retrolm"):
         cache = kv.attach(model, method, chosen=1000, positions=positions, **SMALL)
         at = 0
         for count in (70, 31, *[1] * 49):
@@ -320,3 +321,37 @@ def test_neighbours_of_the_best_events_fill_their_share_of_the_room() -> None:
         values = store.far["values"].rows[:, row, head].flatten(0, 1)[tokens]
         assert torch.equal(found.values[row, head, query, : len(tokens)], values)
     assert beside > 10
+
+
+def test_sentences_end_after_the_tokens_that_end_them_or_when_they_are_long() -> None:
+    model = build("llama")
+    x = ids(2, LENGTH)
+    ends = (5, 17, 40)
+    cache = kv.attach(model, "sentencekv", ends=ends, longest=11, chosen=4, **SMALL)
+    for piece in x.split(37, 1):
+        logits(model, cache, piece)
+    store = cache.layers[2].store
+    for row in range(2):
+        columns = store.far["columns"].rows[:, row, 0].flatten().tolist()
+        expected, length = [], 0
+        for i, column in enumerate(columns):
+            length += 1
+            if int(x[row, column]) in ends or length == 11 or i == len(columns) - 1:
+                expected.append(length)
+                length = 0
+        found = store.units["length"].rows[:, row].tolist()
+        assert [n for n in found if n] == expected
+        assert len(set(expected)) > 4
+
+
+def test_the_tokens_that_end_a_sentence_are_found_in_a_vocabulary() -> None:
+    class Vocabulary:
+        words = ("the", ".", "end.", ' said."', "?!", "3.5", "\n\n", ",")
+
+        def __len__(self) -> int:
+            return len(self.words)
+
+        def batch_decode(self, ids: list[list[int]]) -> list[str]:
+            return [self.words[i] for (i,) in ids]
+
+    assert sentence_ends(Vocabulary()) == (1, 2, 3, 4, 6)

@@ -27,6 +27,11 @@ def match_bounds(query: Tensor, stand: Tensor) -> Tensor:
     return match_mean(torch.cat((query.clamp_min(0), query.clamp_max(0)), -1), stand)
 
 
+def mean_key(keys: Tensor, marks: Tensor | None) -> Tensor:
+    """The mean of all keys: [b, g, d]."""
+    return keys.mean(2)
+
+
 def mean_of_marked(count: int) -> Callable[[Tensor, Tensor | None], Tensor]:
     """The mean of the `count` keys of highest mark: [b, g, d]."""
 
