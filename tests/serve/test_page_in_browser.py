@@ -55,6 +55,7 @@ class Visit:
     def __init__(self, browser: Any, address: str, **how: Any) -> None:
         self.context = browser.new_context(base_url=address, **how)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # a busy machine is not a broken page
         self.wrong: list[str] = []
         self.asked: list[str] = []
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
