@@ -299,3 +299,16 @@ def test_a_deep_transformer_is_the_delta_rule_in_kernel_form_over_its_window() -
         corrections.append(rate[t] * (v[0, 0, t] - recalled))
         read = sum(torch.exp(sharp * (q[0, 0, t] @ k[0, 0, j] - 1)) * corrections[j] for j in [*seen, t])
         assert torch.allclose(got[0, 0, t], read)
+
+
+@pytest.mark.parametrize("expansion", [4, 16])
+def test_a_memory_starts_empty_and_one_full_step_mends_about_its_whole_error(expansion: int) -> None:
+    layer = build("titans", dim=64, heads=2, expansion=expansion, chunk=1, max_rate=1.0)
+    assert isinstance(layer, Plastic)
+    key, value = F.normalize(torch.randn(1, 2, 1, 32), dim=-1), torch.randn(1, 2, 1, 32)
+    start = layer.fresh(1)
+    empty, _ = layer.network.read(key, key, value, Gates(torch.zeros(1, 2, 1)), start, None)
+    assert (empty == 0).all()
+    full = Gates(torch.full((1, 2, 1), layer.max_rate), log_momentum=torch.zeros(1, 2, 1))
+    recalled, _ = layer.network.read(key, key, value / 10, full, start, None)
+    assert 0.6 < float((recalled * value).sum().detach() / value.square().sum() * 10) < 1.4
