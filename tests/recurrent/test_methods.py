@@ -310,5 +310,5 @@ def test_a_memory_starts_empty_and_one_full_step_mends_about_its_whole_error(exp
     empty, _ = layer.network.read(key, key, value, Gates(torch.zeros(1, 2, 1)), start, None)
     assert (empty == 0).all()
     full = Gates(torch.full((1, 2, 1), layer.max_rate), log_momentum=torch.zeros(1, 2, 1))
-    recalled, _ = layer.network.read(key, key, value / 10, full, start, None)
-    assert 0.6 < float((recalled * value).sum().detach() / value.square().sum() * 10) < 1.4
+    recalled, _ = layer.network.read(key, key, value / 100, full, start, None)
+    assert 0.6 < float((recalled * value).sum().detach() / value.square().sum() * 100) < 1.4
