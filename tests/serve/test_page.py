@@ -368,7 +368,9 @@ def plainly(records: list[Record]) -> list[list[int]]:
 
 
 def test_episodes_are_what_a_plain_loop_finds(memory: Memory) -> None:
-    stored = memory.store.put([*Chat(2, 20).entries, Record(text="undated"), Record(text="a book", source="b")])
+    days = ("2024-05-01T09:00", "2024-05-01T12:00", "2024-05-04T09:00")
+    log = [Record(text=f"at {day}", source="log", when=When.parse(day)) for day in days]
+    stored = memory.store.put([*Chat(2, 20).entries, *log, Record(text="undated")])
     memory.mirror.refresh()
     episodes = Episodes(memory.mirror, "default")
     found = episodes.page(memory.store, 0, 1000)

@@ -87,6 +87,23 @@ def test_filters_spaces_and_another_now_are_other_questions(tmp_path: Path) -> N
 
 
 def test_what_is_not_in_memory_is_looked_for_again(tmp_path: Path) -> None:
-    said, _ = talk(tmp_path, remember("Gulls nest on it."), ask(), remember(KEEPER), ask(), reuse=True)
+    said, numbers = talk(
+        tmp_path, remember("Gulls nest on it."), ask(), ask(), remember(KEEPER), ask(), reuse=True
+    )
     assert said[1]["abstained"]
-    assert said[3]["text"] == "Ada"
+    assert said[4]["text"] == "Ada"
+    assert count(numbers, "exact") == 0
+
+
+def test_what_is_purged_is_gone_from_the_cache_when_the_purge_is_answered(tmp_path: Path) -> None:
+    async def call() -> tuple[int, int]:
+        app = app_over(tmp_path / "m.mnemic", reuse=True)
+        cache = app.state.mnemic.desk.cache
+        async with inside(app) as client:
+            for step in (remember(KEEPER), ask()):
+                await post(client, *step)
+            before = len(cache)
+            await post(client, "forget", {"ids": [1], "purge": True})
+            return before, len(cache)
+
+    assert asyncio.run(call()) == (1, 0)
