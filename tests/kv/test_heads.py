@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import instead
+from oracle import instead, masked_logits
 from tiny import build, ids
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from mnemic.kv.duo_attention import _gated, learn_gates, load_gates, save_gates
 from mnemic.kv.heads import Heads, highest
 from mnemic.kv.packed import Packed
 from mnemic.kv.razorattention import RazorAttention, head_scores, patterns
+from mnemic.kv.slots import Slots
 from mnemic.models.lookup import lookup
 from mnemic.types import MnemicError
 
@@ -159,6 +160,68 @@ def test_gates_are_kept_in_a_file_and_only_for_their_model(tmp_path: Path) -> No
     path.write_text("no gates")
     with pytest.raises(MnemicError, match="cannot be read as gates"):
         load_gates(path, model)
+
+
+TASK: dict[str, Any] = {"block": 8, "sinks": 4, "recent": 8, "middle": 8, "budget": 60_000}
+
+
+def test_heads_apart_keep_the_text_and_the_others_what_they_look_at() -> None:
+    """Against the stock cache with what each head of each row let go masked; chunks and order never show."""
+    model, x = build("llama", num_key_value_heads=4), ids(2, 100)
+    held: list[list[Tensor]] = [[], [], []]
+    cache = kv.attach(model, "task-kv", **TASK)
+    for piece in x.split(8, 1):
+        for layer, found in zip(cache.layers, held, strict=True):
+            found.append(columns_of(layer.store))
+        with torch.inference_mode():
+            model(piece, past_key_values=cache)
+    assert len({tuple(layer.store.order[row].tolist()) for layer in cache.layers for row in (0, 1)}) > 2
+    own, rest = (len(cache.layers[0].store.parts[name]) for name in ("own", "rest"))
+    assert own > rest + 8
+    assert cache.nbytes <= 60_000
+    expected = masked_logits(model, x, held, 8)
+    cut, at, rows = kv.attach(model, "task-kv", **TASK), 0, torch.tensor([0, 1])
+    for count in (45, 3, 30, 1, 21):
+        with torch.inference_mode():
+            logits = model(x[rows, at : at + count], past_key_values=cut).logits
+        torch.testing.assert_close(logits, expected[rows, at : at + count], atol=1e-5, rtol=0)
+        at += count
+        cut.reorder_cache(torch.tensor([1, 0]))
+        rows = rows.flip(0)
+
+
+def columns_of(store: Any) -> Tensor:
+    """The columns that each head of a parted store holds [b, g, n], -1 beyond."""
+    if store is None:
+        return torch.empty(2, 1, 0, dtype=torch.int32)
+    if store.order is None:
+        return store.parts["every"].columns.clone()
+    own, rest = store.parts["own"].columns, store.parts["rest"].columns
+    rest = torch.nn.functional.pad(rest, (0, own.shape[2] - rest.shape[2]), value=-1)
+    return torch.cat((own.expand(-1, store.count, -1), rest), 1).gather(
+        1, store.order.argsort(1)[..., None].expand(-1, -1, own.shape[2])
+    )
+
+
+def test_the_distance_of_a_head_is_that_of_what_it_reads_from_the_mean() -> None:
+    torch.manual_seed(0)
+    method = kv.policy("task-kv", block=4, last=3, kernel=1, vital=5)
+    slots = Slots(scale=1.0, block=4, watch=True)
+    query, keys, values = torch.randn(1, 4, 4, 8), torch.randn(1, 2, 12, 8), torch.randn(1, 2, 12, 8)
+    slots.write(torch.randn(1, 4, 8, 8), keys[:, :, :8], values[:, :, :8], torch.arange(8)[None])
+    slots.queries = None
+    slots.write(query, keys[:, :, 8:], values[:, :, 8:], torch.arange(8, 12)[None])
+    meaning = torch.zeros(2, 8, dtype=torch.float64)
+    for group in range(2):
+        total = torch.zeros(12, dtype=torch.float64)
+        for head in (2 * group, 2 * group + 1):
+            for i in range(1, 4):
+                seen = keys[0, group, : 9 + i].double() @ query[0, head, i].double()
+                total[: 9 + i] += seen.softmax(0)
+        for j in sorted(range(12), key=lambda j: -total[j])[:5]:
+            meaning[group] += total[j] * values[0, group, j]
+    expected = (meaning - meaning.mean(0)).norm(dim=1)
+    torch.testing.assert_close(method.far(slots)[0].double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_method_over_another_gives_it_its_retrieval_heads() -> None:

@@ -53,7 +53,17 @@ def ids(rows: int, count: int, seed: int = 0) -> torch.Tensor:
 
 # what makes a method's first look at a model quick
 QUICK: dict[str, dict[str, Any]] = {"duo-attention": {"steps": 2, "length": 64}}
-_SMALL = {"recent": 4, "sinks": 4, "chosen": 2, "local": 20, "residual": 16, "block": 8, "room": 16}
+_SMALL = {
+    "recent": 4,
+    "sinks": 4,
+    "chosen": 2,
+    "local": 20,
+    "residual": 16,
+    "block": 8,
+    "middle": 8,
+    "room": 16,
+    "exact": 0,
+}
 
 
 def quick(method: str) -> dict[str, Any]:
