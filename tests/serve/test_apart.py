@@ -12,9 +12,12 @@ import pytest
 from serving import app_over, listening
 from upstreams import Speaking
 
+from hash_embedder import HashEmbedder
+from mnemic.memory import Memory
 from mnemic.serve import api
 from mnemic.serve.keys import Keys
 from mnemic.serve.upstream import Remote
+from mnemic.types import Budget
 
 SECRET = "Ann hides the key under the mat"
 
@@ -56,6 +59,8 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     path = tmp_path_factory.mktemp("apart") / "m.mnemic"
     keys, upstream = Keys(path), Speaking()
+    with Memory.open(path, HashEmbedder()) as memory:
+        memory.budget("ann", Budget(records=1000))  # a setting that names her space
     ann, bob = keys.add(["ann"], writes=True), keys.add(["bob"], writes=True)
     reader, everyone = keys.add(["ann"], writes=False), keys.add(None, writes=True)
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -91,6 +92,25 @@ def test_a_stream_arrives_as_it_is_sent_and_both_turns_are_durable_when_it_ends(
         pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
         assert pieces == ["One", " two", " three.", ""]
         assert [one["text"] for one in remembered(address)] == [ASKED, "One two three."]
+
+
+def test_the_end_of_a_stream_waits_until_both_turns_are_durable(tmp_path: Path) -> None:
+    with listening(Speaking("One.").app) as url:
+        app = app_over(tmp_path / "m.mnemic", upstream=Remote(f"{url}/v1"))
+        desk: Any = app.state.mnemic.desk
+        remember_now = desk.remember
+
+        async def remember_late(*args: Any, **given: Any) -> Any:
+            await asyncio.sleep(0.5)
+            return await remember_now(*args, **given)
+
+        desk.remember = remember_late
+        with listening(app) as address:
+            for _ in client(address).chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": ASKED}], stream=True
+            ):
+                pass
+            assert [one["text"] for one in remembered(address)] == [ASKED, "One."]
 
 
 def test_models_and_embeddings_are_passed_on(tmp_path: Path) -> None:
