@@ -17,7 +17,7 @@ from functools import cached_property
 from mnemic.read import extract, states
 from mnemic.read.about import Event, about, events
 from mnemic.read.extract import Statement
-from mnemic.read.point import point
+from mnemic.read.point import place, point
 from mnemic.read.question import analyse
 from mnemic.read.time import Plan, plan
 from mnemic.types import Answer, Citation, Embedder, Recall, When
@@ -135,9 +135,12 @@ class _Story:
 
     def words(self, event: Event) -> Citation | None:
         """The words of an event that answer."""
-        if self.wanted and self.embedder and (told := states.value(self.wanted, event, self.embedder)):
-            return told
-        return point(analyse(self.plan.what), event, self.embedder)
+        asked = analyse(self.plan.what)
+        if self.wanted and self.embedder:
+            told = place(asked, event) or states.value(self.wanted, event, self.embedder)
+            if told:
+                return told
+        return point(asked, event, self.embedder)
 
     def nth(self, pool: Sequence[Event]) -> Event | None:
         """The event of a pool in order of time that was asked for, by default the newest; None past its end."""

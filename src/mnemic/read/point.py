@@ -28,8 +28,8 @@ def point(asked: Question, event: Event, embedder: Embedder | None) -> Citation 
     """The words of `event` that answer; None if it holds no phrase that could."""
     if _DOING.search(asked.text):
         return event.cite()
-    if asked.asks == "place" and (span := _place(event, asked.names)):
-        return _cited(event, *span)
+    if found := place(asked, event):
+        return found
     ranked = [c for c in extract.candidates(asked, [event.statement]) if not event.tells(c.start, c.end)]
     if not ranked:
         return None
@@ -42,6 +42,12 @@ def point(asked: Question, event: Event, embedder: Embedder | None) -> Citation 
         near = vectors[1:] @ vectors[0]
         best = ranked[int(np.argmax([c.score + NEAR * like for c, like in zip(ranked, near, strict=True)]))]
     return Citation(event.statement.record, best.text, best.start, best.end)
+
+
+def place(asked: Question, event: Event) -> Citation | None:
+    """The place of `event`, if a place is asked for and it says one."""
+    span = _place(event, asked.names) if asked.asks == "place" else None
+    return _cited(event, *span) if span else None
 
 
 def _cited(event: Event, i: int, j: int) -> Citation:

@@ -29,10 +29,10 @@ from mnemic.read import extract
 from mnemic.read.about import Event, nameless
 from mnemic.read.phrases import Word
 from mnemic.read.question import Question, analyse
-from mnemic.types import Citation, Embedder, Floats
+from mnemic.types import Citation, Embedder, Floats, When
 
 EPS = 1e-3
-ASKED = 0.5  # share of a question that must be about known states
+ASKED = 0.2  # share of a question that must be about known states
 TOLD = 0.5  # probability that makes a sentence one that tells the state
 
 MARKS: dict[str, str] = {
@@ -121,7 +121,12 @@ def telling(wanted: Asked, among: Sequence[Event], embedder: Embedder) -> list[E
     real = reality(fitted().real, vectors[: len(named)], np.array([marks(w) for w in words]))
     a, b, c = fitted().mix
     p = 1 / (1 + np.exp(-(a + b * shared + c * real)))
-    return [replace(e, match=float(q), sure=float(q)) for e, q in zip(named, p, strict=True) if q >= TOLD]
+    best: dict[tuple[int, When], Event] = {}  # a record tells a state once for each time it speaks of
+    for event, likely in zip(named, p, strict=True):
+        at = (event.statement.record.id, event.when)
+        if likely >= TOLD and (at not in best or likely > best[at].match):
+            best[at] = replace(event, match=float(likely), sure=float(likely))
+    return list(best.values())
 
 
 def overlap(weights: Fitted, states: Floats, vectors: Floats, parts: Sequence[Floats]) -> Floats:
