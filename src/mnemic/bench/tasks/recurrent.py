@@ -39,8 +39,8 @@ over all blocks, short convolutions included; those of attention, which grow, ar
 that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
 "jrt" reads what is told ahead and then as ever, "jrt-prompt" is based reading it twice; its steps are as
 many, its texts longer. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
-preset=hours: three sizes, three starts. --option layers=a,b for some. A model that was trained to its end is
-not trained again when a run goes on.
+preset=hour: the same, five times the steps (associative recall only); preset=hours: three sizes, three starts.
+--option layers=a,b for some. A model that was trained to its end is not trained again when a run goes on.
 """
 
 Shape = Mapping[str, float]
@@ -131,6 +131,7 @@ def passkey(length: int, digits: int) -> dict[str, Shape]:
 PRESETS: dict[str, dict[str, Preset]] = {
     "associative": {
         "minutes": Preset((), 1, 300, 1, {"accuracy": {"length": 48, "pairs": 8, "vocab": 64}}),
+        "hour": Preset((), 1, 1500, 1, {"accuracy": {"length": 48, "pairs": 8, "vocab": 64}}),
         "hours": Preset((8, 16, 32), 3, 2000, 2, {"accuracy": {"length": 128, "pairs": 16, "vocab": 256}}),
     },
     "joint": {
