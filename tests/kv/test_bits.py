@@ -48,7 +48,8 @@ def test_attention_is_over_the_packed_pairs(method: str) -> None:
     with torch.inference_mode():
         model(ids(2, 64), past_key_values=cache, attention_mask=mask[:, :64])
         store = cache.layers[0].store
-        keys, values, columns = store.unpack(torch.float32)
+        keys, values = (x.flatten(2, 3) for x in store.unpack(torch.float32))
+        columns = store.codes["columns"].flatten(2)
         assert columns.shape[2] >= 16
         query = {}
         store.step, step = lambda q, *rest: query.update(q=q) or step(q, *rest), store.step
@@ -143,7 +144,7 @@ def test_no_token_is_left_behind_and_the_important_ones_are_whole() -> None:
     cache = packing(model, "mikv", budget=36_000)
     kv.read(model, cache, ids(1, 160))
     store = cache.layers[1].store
-    _, _, columns = store.unpack(torch.float32)
+    columns = store.codes["columns"].flatten(2)
     for head in range(2):
         both = [*columns[0, head].tolist(), *store.near.columns[0, head].tolist()]
         assert sorted(both) == list(range(160))
@@ -180,7 +181,7 @@ def test_a_budget_drops_the_oldest_blocks(method: str) -> None:
     model = build("llama")
     cache = packing(model, method, budget=16_000)
     kv.read(model, cache, ids(1, 400))
-    _, _, columns = cache.layers[2].store.unpack(torch.float32)
+    columns = cache.layers[2].store.codes["columns"].flatten(2)
     newest = 400 // 8 * 8 - 8
     assert columns[0, 0].tolist() == list(range(newest - columns.shape[2], newest))
 

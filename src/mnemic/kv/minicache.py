@@ -13,7 +13,6 @@ Departs from the paper: it merges after the prompt, by a threshold between the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -23,61 +22,37 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers.cache_utils import get_layer_types_and_kwargs
 
-from mnemic.attention.positions import Rotary
-from mnemic.kv.observe import Observed
+from mnemic.kv.packed import Beside
 from mnemic.kv.policy import Layer, Policy
-from mnemic.kv.slots import Slots, attend, visible
+from mnemic.kv.slots import Slots
 from mnemic.kv.streaming import oldest_first
 from mnemic.types import MnemicError
 
 PAPER = 119
 
 
-class Half:
+class Half(Beside):
     """The store of one of two layers: a window of its own, and blocks merged with those of the other.
 
     Attributes:
-        near: the window.
         lower: the store of the layer below, which owns the merged blocks; None: this is it.
-        most: blocks that fit; None: no limit.
-        codes: by name, [b, g or 1, blocks, ...].
     """
 
+    prefix = "merged."
+
     def __init__(self, near: Slots, merging: MiniCache, lower: Half | None, most: int | None) -> None:
-        self.near = near
+        super().__init__(near, most)
         self.merging = merging
         self.lower = lower
-        self.most = most
-        self.block = near.block
-        self.rotary: Rotary | None = None
-        self.reading = False
-        self.codes: dict[str, Tensor] = {}
 
     @property
-    def merged(self) -> dict[str, Tensor]:
+    def before(self) -> dict[str, Tensor]:
         return self.codes if self.lower is None else self.lower.codes
 
-    def __len__(self) -> int:
-        return len(self.near) + (self.merged["columns"].shape[2] * self.block if self.merged else 0)
-
-    @property
-    def settled(self) -> int:
-        return self.near.settled
-
-    @settled.setter
-    def settled(self, column: int) -> None:
-        self.near.settled = column
-
-    def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
-        """Keep the new pairs and attend; see `Slots.step`."""
-        if not self.merged:
-            return self.near.step(query, keys, values, columns)
-        near = self.near
-        near.write(query, keys, values, columns)
-        old = [restore(self.merged, name, self.lower is not None).flatten(2, 3) for name in ("key", "value")]
-        mask = visible(columns, torch.cat((self.merged["columns"].flatten(2), near.columns), 2))
-        keys, values = torch.cat((old[0], near.keys), 2), torch.cat((old[1], near.values), 2)
-        return attend(query, keys, values, mask, near.scale)
+    def unpack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values [b, g, blocks, m, d] of this layer's half of the merged blocks."""
+        upper = self.lower is not None
+        return restore(self.before, "key", upper), restore(self.before, "value", upper)
 
     def settle(self, seen: int) -> None:
         """When the upper layer has read a block, the oldest one near leaves both layers."""
@@ -85,42 +60,13 @@ class Half:
             return
         one, two = self.lower.near, self.near
         old = slice(self.block)
-        new = {"columns": one.columns[:, :, old]}
-        new |= merge(one.keys[:, :, old], two.keys[:, :, old], self.merging, "key")
-        new |= merge(one.values[:, :, old], two.values[:, :, old], self.merging, "value")
-        new = {name: tensor[:, :, None].clone() for name, tensor in new.items()}
-        if self.merged:
-            new = {name: torch.cat((self.merged[name], tensor), 2) for name, tensor in new.items()}
-        if self.most is not None:
-            new = {name: tensor[:, :, -self.most :].clone() for name, tensor in new.items()}
-        self.lower.codes = new
+        block = {"columns": one.columns[:, :, old]}
+        block |= merge(one.keys[:, :, old], two.keys[:, :, old], self.merging, "key")
+        block |= merge(one.values[:, :, old], two.values[:, :, old], self.merging, "value")
+        self.lower.codes = self.grown(block)
         for near in (one, two):
             near.keep(torch.arange(self.block, len(near), device=near.keys.device))
             near.settled = seen
-
-    def observe(self, seen: Observed) -> None:
-        self.near.observe(seen)
-
-    def crop(self, count: int, seen: int) -> None:
-        self.near.crop(count, seen)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The state, by name; what is merged belongs to the lower layer."""
-        return self.near.tensors() | {f"merged.{name}": tensor for name, tensor in self.codes.items()}
-
-    def offloaded(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a state that `tensors` gave."""
-        merged = {name: tensor for name, tensor in tensors.items() if name.startswith("merged.")}
-        self.codes = {name.removeprefix("merged."): tensor for name, tensor in merged.items()}
-        self.near.restore({name: tensor for name, tensor in tensors.items() if name not in merged})
-
-    def rows(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Apply a change of the batch dimension."""
-        self.codes = {name: change(tensor).contiguous() for name, tensor in self.codes.items()}
-        self.near.rows(change)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,28 +48,37 @@ class Bits:
         )
 
 
-class Packed:
-    """A window of slots, and blocks of codes before it.
+class Beside:
+    """A window of slots, and blocks of what is left of the pairs before it.
 
     Attributes:
-        near: the window; once full, whole blocks leave it.
-        codec: how they are packed.
-        most: blocks of codes that fit; the first to have left go first. None: no limit.
+        near: the window.
+        most: blocks that fit; the first to have left go first. None: no limit.
         codes: by name, [b, g or 1, blocks, ...].
+        prefix: what the names of codes begin with in a saved cache.
     """
 
-    def __init__(self, near: Slots, codec: Codec, most: int | None) -> None:
+    prefix = "packed."
+
+    def __init__(self, near: Slots, most: int | None) -> None:
         self.near = near
-        self.codec = codec
         self.most = most
         self.block = near.block
         self.rotary: Rotary | None = None
         self.reading = False
         self.codes: dict[str, Tensor] = {}
-        near.leaving = self._pack
+
+    @property
+    def before(self) -> dict[str, Tensor]:
+        """The blocks that are attended to before the window."""
+        return self.codes
+
+    def unpack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values [b, g, blocks, m, d] of `before`."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
-        return len(self.near) + (self.codes["columns"].shape[2] * self.block if self.codes else 0)
+        return len(self.near) + (self.before["columns"].shape[2] * self.block if self.before else 0)
 
     @property
     def settled(self) -> int:
@@ -81,34 +90,25 @@ class Packed:
 
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and attend; see `Slots.step`."""
-        if not self.codes:
+        if not self.before:
             return self.near.step(query, keys, values, columns)
         near = self.near
         near.write(query, keys, values, columns)
-        old_keys, old_values, old_columns = self.unpack(keys.dtype)
+        old_keys, old_values = (x.flatten(2, 3) for x in self.unpack(keys.dtype))
+        old_columns = self.before["columns"].flatten(2)
         mask = visible(columns, torch.cat((old_columns, near.columns), 2), near.window)
         keys, values = torch.cat((old_keys, near.keys), 2), torch.cat((old_values, near.values), 2)
         return attend(query, keys, values, mask, near.scale)
 
-    def unpack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values [b, g, n, d] of the packed blocks, and their columns [b, g or 1, n]."""
-        keys, values = self.codec.unpack(self.codes, dtype)
-        return keys.flatten(2, 3), values.flatten(2, 3), self.codes["columns"].flatten(2)
-
-    def _pack(self, index: Tensor) -> None:
-        """Pack the leaving slots [b, g or 1, block]."""
-        near = self.near
-        rows = index.expand(-1, near.keys.shape[1], -1)[..., None]
-        keys = near.keys.gather(2, rows.expand(-1, -1, -1, near.keys.shape[3]))
-        values = near.values.gather(2, rows.expand(-1, -1, -1, near.values.shape[3]))
-        columns = near.columns.gather(2, index)
-        new = {"columns": columns} | self.codec.pack(keys, values, columns, near)
-        new = {name: tensor[:, :, None] for name, tensor in new.items()}  # one block
-        if self.codes:
-            new = {name: torch.cat((self.codes[name], tensor), 2) for name, tensor in new.items()}
-        if self.most is not None:
-            new = {name: tensor[:, :, -self.most :].clone() for name, tensor in new.items()}
-        self.codes = new
+    def grown(self, block: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`before` with one more block [b, g or 1, ...] at its end, and without what no longer fits."""
+        last = {name: tensor[:, :, None] for name, tensor in block.items()}
+        if not self.before:
+            return {name: tensor.clone() for name, tensor in last.items()}
+        new = {name: torch.cat((self.before[name], tensor), 2) for name, tensor in last.items()}
+        if self.most is None or new["columns"].shape[2] <= self.most:
+            return new
+        return {name: tensor[:, :, -self.most :].clone() for name, tensor in new.items()}
 
     def observe(self, seen: Observed) -> None:
         self.near.observe(seen)
@@ -121,21 +121,43 @@ class Packed:
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, by name."""
-        return self.near.tensors() | {f"packed.{name}": tensor for name, tensor in self.codes.items()}
+        return self.near.tensors() | {f"{self.prefix}{name}": tensor for name, tensor in self.codes.items()}
 
     def offloaded(self) -> dict[str, Tensor]:
         return {}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state that `tensors` gave."""
-        packed = {name: tensor for name, tensor in tensors.items() if name.startswith("packed.")}
-        self.codes = {name.removeprefix("packed."): tensor for name, tensor in packed.items()}
-        self.near.restore({name: tensor for name, tensor in tensors.items() if name not in packed})
+        codes = {name: tensor for name, tensor in tensors.items() if name.startswith(self.prefix)}
+        self.codes = {name.removeprefix(self.prefix): tensor for name, tensor in codes.items()}
+        self.near.restore({name: tensor for name, tensor in tensors.items() if name not in codes})
 
     def rows(self, change: Callable[[Tensor], Tensor]) -> None:
         """Apply a change of the batch dimension."""
         self.codes = {name: change(tensor).contiguous() for name, tensor in self.codes.items()}
         self.near.rows(change)
+
+
+class Packed(Beside):
+    """Whole blocks leave a full window and are packed by a codec."""
+
+    def __init__(self, near: Slots, codec: Codec, most: int | None) -> None:
+        super().__init__(near, most)
+        self.codec = codec
+        near.leaving = self._pack
+
+    def unpack(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values [b, g, blocks, m, d] of the packed blocks."""
+        return self.codec.unpack(self.codes, dtype)
+
+    def _pack(self, index: Tensor) -> None:
+        """Pack the leaving slots [b, g or 1, block]."""
+        near = self.near
+        rows = index.expand(-1, near.keys.shape[1], -1)[..., None]
+        keys = near.keys.gather(2, rows.expand(-1, -1, -1, near.keys.shape[3]))
+        values = near.values.gather(2, rows.expand(-1, -1, -1, near.values.shape[3]))
+        columns = near.columns.gather(2, index)
+        self.codes = self.grown({"columns": columns} | self.codec.pack(keys, values, columns, near))
 
 
 @dataclass(frozen=True, kw_only=True)
