@@ -335,23 +335,25 @@ class Tiered(TwoTiers):
         for units in self.units.values():
             units.cut(len(units) - self.open)
         b = self.near.keys.shape[0]
-        ends = torch.zeros(b, dtype=torch.int64)
+        ends = [0] * b
         if len(self.units["start"]):
-            ends = (self.units["start"].rows + self.units["length"].rows).amax(0)
-        columns = self.far["columns"].rows[:, :, 0].transpose(0, 1).flatten(1)  # [b, tokens]
+            ends = (self.units["start"].rows[-1] + self.units["length"].rows[-1]).tolist()
+        oldest = min(ends) // self.block
+        columns = self.far["columns"].rows[oldest:, :, 0].transpose(0, 1).flatten(1)  # [b, tokens]
         finished: list[list[tuple[int, int]]] = [[] for _ in range(b)]
         unfinished: list[list[tuple[int, int]]] = [[] for _ in range(b)]
         for row in range(b):
-            at = int(ends[row])
-            while at < columns.shape[1] and columns[row, at] == PAD:  # padding at the start of a text
-                at += 1
-            if at == columns.shape[1]:
+            real = (columns[row, ends[row] - oldest * self.block :] > PAD).nonzero()
+            if not len(real):
                 continue
+            at = ends[row] + int(real[0])  # behind padding at the start of a text
             stops, done = self.cut(self._tail(row, at))
             spans = [(at + start, stop - start) for start, stop in pairwise([0, *stops])]
             finished[row], unfinished[row] = spans[:done], spans[done:]
-        self._add(finished)
-        self.open = self._add(unfinished)
+        ends = self._add(finished, ends)
+        before = len(self.units["start"])
+        self._add(unfinished, ends)
+        self.open = len(self.units["start"]) - before
 
     def _tail(self, row: int, start: int) -> Tail:
         first = start // self.block
@@ -369,17 +371,24 @@ class Tiered(TwoTiers):
         before = noted[: -len(keys)][columns[: -len(keys)] > PAD]
         return Tail(keys, torch.cat((before, noted[-len(keys) :])), len(before))
 
-    def _add(self, spans: list[list[tuple[int, int]]]) -> int:
-        """Write the spans (start, length) of each row as units, with what stands for them; how many."""
-        count = max(map(len, spans))
-        for i in range(count):
-            unit = [row[i] if i < len(row) else (0, 0) for row in spans]
+    def _add(self, spans: list[list[tuple[int, int]]], ends: list[int]) -> list[int]:
+        """Write the spans (start, length) of each row as units, with what stands for them.
+
+        A row with fewer gets empty ones, where its last unit ended: so the last units say where each row is.
+
+        Args:
+            ends: where the units of each row end before, returned as they are then.
+        """
+        for i in range(max(map(len, spans))):
+            unit = [row[i] if i < len(row) else (end, 0) for row, end in zip(spans, ends, strict=True)]
+            ends = [start + length for start, length in unit]
             start, length = torch.tensor(unit).T
             self.units["start"].append(start.contiguous())
             self.units["length"].append(length.contiguous())
             if self.represent is not None:
-                self.units["stand"].append(torch.stack([self._stand(r, *unit[r]) for r in range(len(unit))]))
-        return count
+                stand = [self._stand(r, *(unit[r] if length[r] else (0, 0))) for r in range(len(unit))]
+                self.units["stand"].append(torch.stack(stand))
+        return ends
 
     def _stand(self, row: int, start: int, length: int) -> Tensor:
         """What stands for one unit of one row: [g, ...]."""

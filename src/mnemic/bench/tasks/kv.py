@@ -21,18 +21,21 @@ read once, without any question being known; the cache is saved and opened again
 of it one by one. The model is the reference model (mnemic.models.load_reference; its window is 512 tokens), or
 with model=lookup the written-down one, exact within 512 tokens and lost far beyond, whose every miss is the
 cache's. A case is a fact; accuracy: the greedy next token is its value. Every method gets the same bytes (of
-the tier at hand, where it has two), by default those of four windows of the full cache; "full" has no limit.
+the tier at hand, where it has two), by default those of one window of the full cache, so that all a token
+sees is no more than the model was trained on; a method whose least size is above them has no row
+(extra.too_small); "full" has no limit.
 resident_growth: anonymous memory of the process gained while reading all but the first eighth of the text.
 Options: task=needle, model=reference, length=4096, methods=streaming,h2o, budget=4MiB."""
 
-WINDOWS = 4
 FACTS, ASKED = 200, 100
 SMALL = {  # hyper-parameters for windows of 512 tokens, where a paper's own are for thousands
-    "infllm": {"block": 32, "sinks": 16, "chosen": 16},
-    "quest": {"sinks": 16, "chosen": 32},
-    "retrieval-attention": {"sinks": 16, "chosen": 8},
+    "infllm": {"block": 8, "sinks": 16, "chosen": 16},
+    "quest": {"block": 4, "sinks": 16, "chosen": 32},
+    "em-llm": {"block": 32, "sinks": 16, "chosen": 4, "shortest": 4, "longest": 32},
+    "retrieval-attention": {"block": 32, "sinks": 16, "chosen": 4},
+    "squeezed-attention": {"block": 64, "sinks": 16, "room": 128},
 }
-METHODS = "full,streaming,h2o,tova,snapkv,kivi,infllm,quest,retrieval-attention"
+METHODS = "full,streaming,h2o,tova,snapkv,kivi,infllm,quest,em-llm,squeezed-attention,retrieval-attention"
 
 
 def run(data: Path | None, options: Options) -> Outcome:
@@ -55,16 +58,21 @@ def run(data: Path | None, options: Options) -> Outcome:
     rows = options.chosen(list(rng.permutation(FACTS)[:ASKED]), lambda row: f"{options.seed}.{row}")
     layer = model.model.layers[0].self_attn
     pair = 2 * 4 * model.config.num_key_value_heads * layer.head_dim * model.config.num_hidden_layers
-    budget = options.extra.get("budget", str(WINDOWS * WINDOW * pair))
+    budget = options.extra.get("budget", str(WINDOW * pair))
     systems: dict[str, list[Row]] = {}
     sizes: dict[str, Any] = {}
+    too_small: dict[str, str] = {}
     for method in methods:
         given = None if method == "full" else budget
         cache = kv.attach(model, kv.policy(method, **SMALL.get(method, {})), budget=given)
         began = time.monotonic()
-        kv.read(model, cache, text[: length // 8], progress=False)
-        resident = _anonymous()
-        kv.read(model, cache, text[length // 8 :], progress=not options.quiet)
+        try:
+            kv.read(model, cache, text[: length // 8], progress=False)
+            resident = _anonymous()
+            kv.read(model, cache, text[length // 8 :], progress=not options.quiet)
+        except MnemicError as error:
+            too_small[method] = str(error)
+            continue
         read = time.monotonic() - began
         grown = _anonymous() - resident
         with TemporaryDirectory() as folder:
@@ -81,8 +89,10 @@ def run(data: Path | None, options: Options) -> Outcome:
             "nbytes": cache.nbytes, "nbytes_offloaded": cache.nbytes_offloaded,
             "tokens_per_second": round(length / read), "resident_growth": grown,
         }  # fmt: skip
-    extra = {"length": length, "budget": budget, "full_nbytes": length * pair, "sizes": sizes}
-    return Outcome(systems=systems, default=methods[0], extra=extra)
+    extra = {
+        "length": length, "budget": budget, "full_nbytes": length * pair, "sizes": sizes, "too_small": too_small,
+    }  # fmt: skip
+    return Outcome(systems=systems, default=next(iter(systems), methods[0]), extra=extra)
 
 
 def _model(name: str, seed: int) -> Any:
