@@ -73,6 +73,7 @@ class AsyncMemory:
     remember_path = _awaited(Memory.remember_path)
     recall = _awaited(Memory.recall)
     ask = _awaited(Memory.ask)
+    answer = _awaited(Memory.answer)
     order = _awaited(Memory.order)
     timeline = _awaited(Memory.timeline)
     show = _awaited(Memory.show)
