@@ -10,6 +10,7 @@ decides for all its tokens, later ones included), and nothing is recalled while 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -73,11 +74,19 @@ class InfLLM(Policy):
             cap=self.cap or min(capacity - self.block - self.sinks, trained - 1), score=self.score,
             observes=self.observes,
         )  # fmt: skip
+        return self.tiered(near, self.far(recalled))
+
+    def far(self, room: int) -> dict[str, Any]:
+        """How the far tier is made and asked, for as many recalled tokens (see `Tiered`)."""
         represent, match = self.strategy()
-        return Tiered(
-            near, room=recalled, cut=self.cutter(), represent=represent, match=match, folder=self.folder,
-            nearby=self.nearby, positions=self.positions, sinks=self.sinks,
-        )  # fmt: skip
+        return {
+            "room": room, "cut": self.cutter(), "represent": represent, "match": match, "folder": self.folder,
+            "nearby": self.nearby, "positions": self.positions, "sinks": self.sinks,
+        }  # fmt: skip
+
+    def tiered(self, near: Slots, far: dict[str, Any]) -> Tiered:
+        """The two tiers; methods whose far tier has a state of its own make theirs."""
+        return Tiered(near, **far)
 
     def score(self, slots: Slots) -> Tensor:
         if self.watch:

@@ -279,13 +279,17 @@ class Tiered(TwoTiers):
         # keys without positions tie wherever a token is repeated: rounded, and the newer first, so that neither
         # the order of a sum (it varies with how many queries come together) nor that of a sort decides
         scores = scores.to(torch.bfloat16).float().masked_fill(length == 0, -torch.inf)
-        reserved = int(self.nearby * self.room)
-        taken = _fill(scores, length, self.room - reserved)
+        room, reserved = self.room_for(scores, length), int(self.nearby * self.room)
+        taken = _fill(scores, length, room - reserved)
         if reserved:
             beside = _beside(scores.masked_fill(~taken, -torch.inf), length).masked_fill(taken, -torch.inf)
-            left = self.room - torch.where(taken, length, 0).sum(3, keepdim=True)
+            left = room - torch.where(taken, length, 0).sum(3, keepdim=True)
             taken = taken | _fill(beside, length, left)
         return taken
+
+    def room_for(self, scores: Tensor, length: Tensor) -> int | Tensor:
+        """Tokens each query may recall, by the scores of units [b, g, q, n]: a number, or [b, g, q, 1]."""
+        return self.room
 
     def _best_of_units(self, scores: Tensor, rows: Tensor) -> Tensor:
         """The largest score of a token in each unit: [b, g, q, tokens] to [b, g, q, n]."""
