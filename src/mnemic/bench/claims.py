@@ -44,7 +44,7 @@ def run(
     """Every claim of these rooms (of all), tasks run once each; in order of room and name.
 
     With `results`, a folder of committed results, nothing is run: claims are checked on the rows written there,
-    those of the half not tuned on, and claims of tasks without a result are left out.
+    those of the half not tuned on, and claims are left out that no result there is about.
     """
     carriers = [
         (recipe, claim)
@@ -63,9 +63,10 @@ def run(
             outcomes[name] = committed(json.loads(stored.read_text(encoding="utf-8")))
     return [
         {"room": recipe.room, "name": recipe.name, "paper": recipe.paper, "task": _result(claim)}
-        | check(claim, outcomes[_result(claim)], options.seed)
+        | check(claim, outcome, options.seed)
         for recipe, claim in carriers
-        if _result(claim) in outcomes
+        if (outcome := outcomes.get(_result(claim))) is not None
+        if results is None or {claim.method, claim.baseline, claim.sabotage} <= outcome.systems.keys()
     ]
 
 
