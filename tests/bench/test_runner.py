@@ -127,6 +127,8 @@ def test_a_claim_of_one_task_of_a_bench_is_run_with_its_options_and_read_from_it
     result = runner.run("coins", options=runner.Options(extra={"task": "heads"}, quiet=True))
     runner.save(result, tmp_path / f"{result['task']}.json")
     assert claims.run(None, None, runner.Options(), tmp_path)[0]["difference"] == pytest.approx(0.4)
+    carried = claim(options={"task": "heads"}, method="not measured yet")
+    assert claims.run(None, None, runner.Options(), tmp_path) == []
 
 
 def test_what_was_made_once_is_kept_and_what_was_asked_otherwise_is_made(tmp_path: Path) -> None:
