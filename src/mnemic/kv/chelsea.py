@@ -23,8 +23,18 @@ from mnemic.kv import score
 from mnemic.kv.merged import Classes, Merged, Merging, ranks
 from mnemic.kv.policy import Layer
 from mnemic.kv.slots import Slots, best, others
+from mnemic.types import Claim
 
 PAPER = 240
+CLAIM = Claim(
+    says="like neighbours joined into clusters that weigh as much recall more than heavy hitters alone",
+    task="kv_claims",
+    method="chelsea 25%",
+    baseline="h2o 25%",
+    sabotage="chelsea 25%, scrambled",
+    metric="needle",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

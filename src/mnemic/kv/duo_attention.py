@@ -29,10 +29,19 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from mnemic.kv.heads import Headwise, highest
-from mnemic.types import MnemicError
+from mnemic.types import Claim, MnemicError
 from mnemic.worlds import tokens
 
 PAPER = 51
+CLAIM = Claim(
+    says="heads whose learned gates ask for it keep everything and recall more than a window in all of them",
+    task="kv_claims",
+    method="duo-attention 50%",
+    baseline="streaming 50%",
+    sabotage="duo-attention 50%, scrambled",
+    metric="needle",
+    budget="half of the full cache's bytes",
+)
 _GATED = "mnemic-gated"
 
 

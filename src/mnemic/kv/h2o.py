@@ -15,8 +15,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.policy import Scored
 from mnemic.kv.slots import Slots
+from mnemic.types import Claim
 
 PAPER = 0
+CLAIM = Claim(
+    says="the tokens that received most attention recall more than the last ones",
+    task="kv_claims",
+    method="h2o 25%",
+    baseline="streaming 25%",
+    sabotage="h2o 25%, scrambled",
+    metric="needle_known",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,18 @@ from mnemic.kv.recall import match_mean, mean_of_marked
 from mnemic.kv.slots import Slots
 from mnemic.kv.tiered import Match, Positions, Represent, Tiered
 from mnemic.kv.units import Blocks, Cutter
+from mnemic.types import Claim
 
 PAPER = 68
+CLAIM = Claim(
+    says="blocks recalled by representative tokens find what a window has lost",
+    task="kv_claims",
+    method="infllm 8K",
+    baseline="streaming 8K",
+    sabotage="infllm 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.policy import Layer, Scored
 from mnemic.kv.slots import PAD, Slots, products, visible
+from mnemic.types import Claim
 
 PAPER = 127
+CLAIM = Claim(
+    says="noise and a rising temperature keep better tokens than accumulated attention alone",
+    task="kv_claims",
+    method="keyformer 25%",
+    baseline="h2o 25%",
+    sabotage="keyformer 25%, scrambled",
+    metric="needle_known",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 class Noisy(Slots):

@@ -15,8 +15,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.policy import Layer, Scored
 from mnemic.kv.slots import Slots
+from mnemic.types import Claim
 
 PAPER = 170
+CLAIM = Claim(
+    says="with no distance longer than it was trained on, a model goes on where a full cache breaks down",
+    task="kv_claims",
+    method="lm-infinite 8K",
+    baseline="full 8K",
+    sabotage="lm-infinite 8K, scrambled",
+    metric="copied",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

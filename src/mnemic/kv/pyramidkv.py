@@ -14,8 +14,18 @@ from dataclasses import dataclass, field, replace
 from mnemic.kv.policy import Layer, Policy, Scored
 from mnemic.kv.slots import Slots
 from mnemic.kv.snapkv import SnapKV
+from mnemic.types import Claim
 
 PAPER = 0
+CLAIM = Claim(
+    says="more slots for lower layers than for upper ones recall more than as many for each",
+    task="kv_claims",
+    method="pyramidkv 25%",
+    baseline="snapkv 25%",
+    sabotage="pyramidkv 25%, scrambled",
+    metric="needle_known",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

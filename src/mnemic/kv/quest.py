@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.recall import bounds, match_bounds
 from mnemic.kv.tiered import Match, Represent
+from mnemic.types import Claim
 
 PAPER = 0
+CLAIM = Claim(
+    says="blocks recalled by the bounds of their keys find what a window has lost",
+    task="kv_claims",
+    method="quest 8K",
+    baseline="streaming 8K",
+    sabotage="quest 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

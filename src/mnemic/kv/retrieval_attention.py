@@ -15,8 +15,18 @@ from dataclasses import dataclass
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.recall import match_every_key
 from mnemic.kv.tiered import Match, Represent
+from mnemic.types import Claim
 
 PAPER = 50
+CLAIM = Claim(
+    says="blocks recalled by their best keys find what a window has lost",
+    task="kv_claims",
+    method="retrieval-attention 8K",
+    baseline="streaming 8K",
+    sabotage="retrieval-attention 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

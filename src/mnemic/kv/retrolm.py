@@ -15,8 +15,18 @@ from dataclasses import dataclass
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.recall import match_mean, mean_key
 from mnemic.kv.tiered import Match, Positions, Represent
+from mnemic.types import Claim
 
 PAPER = 145
+CLAIM = Claim(
+    says="pages recalled by their bookmarks, side by side, find what a window has lost",
+    task="kv_claims",
+    method="retrolm 8K",
+    baseline="streaming 8K",
+    sabotage="retrolm 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.slots import Slots
 from mnemic.kv.streaming import Streaming
+from mnemic.types import Claim
 
 PAPER = 21
+CLAIM = Claim(
+    says="the tokens that surprised the model recall more than the last ones",
+    task="kv_claims",
+    method="sirllm 25%",
+    baseline="streaming 25%",
+    sabotage="sirllm 25%, scrambled",
+    metric="needle",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,18 @@ from mnemic.kv import score
 from mnemic.kv.clustered import Clustered
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.slots import Slots
+from mnemic.types import Claim
 
 PAPER = 97
+CLAIM = Claim(
+    says="clusters recalled by their centroids find what a window has lost",
+    task="kv_claims",
+    method="squeezed-attention 25%",
+    baseline="streaming 25%",
+    sabotage="squeezed-attention 25%, scrambled",
+    metric="needle",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.policy import Layer, Scored
 from mnemic.kv.slots import Slots
+from mnemic.types import Claim
 
 PAPER = 0
+CLAIM = Claim(
+    says="with the first tokens kept a model goes on where a window without them breaks down",
+    task="kv_claims",
+    method="streaming 8K",
+    baseline="window 8K",
+    sabotage="streaming 8K, scrambled",
+    metric="copied",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 def oldest_first(layer: Layer, block: int, nbytes: int | None, sinks: int = 4) -> Slots:

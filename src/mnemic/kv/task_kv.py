@@ -28,9 +28,18 @@ from mnemic.kv.observe import Observed
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.slots import Slots
 from mnemic.kv.streaming import oldest_first
-from mnemic.types import MnemicError
+from mnemic.types import Claim, MnemicError
 
 PAPER = 194
+CLAIM = Claim(
+    says="with everything kept by the heads that read apart more is recalled than by a window in all",
+    task="kv_claims",
+    method="task-kv 50%",
+    baseline="streaming 50%",
+    sabotage="task-kv 50%, scrambled",
+    metric="needle",
+    budget="half of the full cache's bytes",
+)
 
 
 class Parted:

@@ -20,8 +20,18 @@ from torch import Tensor
 from mnemic.kv.packed import Residual
 from mnemic.kv.policy import Layer
 from mnemic.kv.slots import PAD, Slots, best
+from mnemic.types import Claim
 
 PAPER = 23
+CLAIM = Claim(
+    says="more tokens with thinner keys recall more than fewer with whole ones",
+    task="kv_claims",
+    method="think 25%",
+    baseline="streaming 25%",
+    sabotage="think 25%, scrambled",
+    metric="needle",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.policy import Scored
 from mnemic.kv.slots import Slots
+from mnemic.types import Claim
 
 PAPER = 0
+CLAIM = Claim(
+    says="what the last query looks at recalls more than what received most attention",
+    task="kv_claims",
+    method="tova 25%",
+    baseline="h2o 25%",
+    sabotage="tova 25%, scrambled",
+    metric="needle_known",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

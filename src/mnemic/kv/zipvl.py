@@ -24,8 +24,18 @@ from torch import Tensor
 from mnemic.kv import score
 from mnemic.kv.policy import Layer, Scored
 from mnemic.kv.slots import PAD, Slots, best
+from mnemic.types import Claim
 
 PAPER = 18
+CLAIM = Claim(
+    says="as many tokens as a share of the attention needs recall more than an equal number in each layer",
+    task="kv_claims",
+    method="zipvl 25%",
+    baseline="h2o 25%",
+    sabotage="zipvl 25%, scrambled",
+    metric="needle_known",
+    budget="a quarter of the full cache's bytes",
+)
 
 
 class Enough(Slots):

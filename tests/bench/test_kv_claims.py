@@ -1,0 +1,67 @@
+"""Claims of cache methods: every one is measured, and its twin differs in what was chosen and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from mnemic import kv, recipes
+from mnemic.bench import claims
+from mnemic.bench.runner import Options
+from mnemic.bench.scrambled import scrambled, shuffled
+from mnemic.bench.tasks import kv_claims
+
+CLAIMED = [each.name for each in recipes.recipes("kv") if each.claim() is not None]
+
+
+def test_every_method_of_cache_memory_but_full_carries_a_claim() -> None:
+    methods = set()
+    for name in recipes.names("kv"):
+        if hasattr(recipes.load("kv", name), "CLAIM"):
+            methods.add(name)
+    assert set(recipes.names("kv")) - methods <= {"full"}
+
+
+@pytest.mark.parametrize("method", CLAIMED)
+def test_a_twin_takes_the_same_bytes_and_answers_otherwise(method: str) -> None:
+    model = tiny.build("llama", num_hidden_layers=4)
+    small = tiny.small(method) | ({"local": 0.5} if method == "keyformer" else {})  # a share there
+    policy = kv.policy(method, **small).prepared(model)
+    budget = None if method == "minicache" else 64 * 4 * 2 * 2 * 8 * 4
+    ids, asked = tiny.ids(1, 128), tiny.ids(1, 4, seed=1)
+    found = []
+    for each in (policy, scrambled(policy, model)):
+        cache = kv.attach(model, each, budget=budget)
+        kv.read(model, cache, ids, progress=False)
+        with torch.inference_mode():
+            logits = model(asked, past_key_values=cache).logits
+        found.append((cache.nbytes, logits))
+    (nbytes, plain), (twin_nbytes, twin) = found
+    assert twin_nbytes == nbytes
+    assert not torch.allclose(plain, twin, atol=1e-4)
+
+
+def test_shuffling_leaves_padding_and_what_is_certain_where_it_is() -> None:
+    scores = torch.tensor([[[-torch.inf, torch.inf, 1.0, 2.0, -torch.inf, 3.0, torch.inf]]])
+    columns = torch.tensor([[[-1, 0, 1, 2, 3, 4, 5]]])
+    lot = torch.Generator().manual_seed(0)
+    seen = [shuffled(scores, columns, lot)[0, 0].tolist() for _ in range(20)]
+    for row in seen:
+        assert row[0] == -torch.inf
+        assert row[1] == row[6] == torch.inf
+        assert sorted(row[2:6]) == [-torch.inf, 1.0, 2.0, 3.0]
+    assert len({tuple(row) for row in seen}) > 5
+
+
+def test_claims_are_measured_on_the_same_cases_at_equal_bytes(tmp_path: Path) -> None:
+    options = Options(extra={"methods": "tova", "cases": "2"}, cache=tmp_path, quiet=True)
+    outcome = kv_claims.run(None, options)
+    assert list(outcome.systems) == ["h2o 25%", "tova 25%", "tova 25%, scrambled"]
+    ids = [[row["id"] for row in rows] for rows in outcome.systems.values()]
+    assert ids[0] == ids[1] == ids[2]
+    full = kv_claims.LENGTH * 4096
+    assert all(full / 8 < nbytes <= full / 4 for nbytes in outcome.extra["sizes"].values())
+    assert claims.check(recipes.load("kv", "tova").CLAIM, outcome)["n"] == 2
