@@ -95,3 +95,56 @@ def test_a_threshold_outside_zero_to_one_is_refused(threshold: float) -> None:
 def test_an_empty_question_is_refused() -> None:
     with pytest.raises(ValueError, match="question is empty"):
         answer("  ", recalled(BAKERY))
+
+
+@pytest.mark.parametrize(
+    ("told", "question", "expected"),
+    [
+        ("My dentist is Dr. Brodin.", "Who is my dentist?", "Dr. Brodin"),
+        ("Mr. J. R. Hale sold me the boat.", "Who sold me the boat?", "Mr. J. R. Hale"),
+        ("We met Mrs. Okoro at St. Mary's Hall.", "Where did we meet Mrs. Okoro?", "St. Mary's Hall"),
+    ],
+)
+def test_a_title_or_an_initial_is_not_cut_from_its_name(told: str, question: str, expected: str) -> None:
+    assert answer(question, recalled(told)).text == expected
+
+
+PETS = (
+    "We came home with a kitten yesterday, and after a long debate she is called Biscuit.",
+    "My brother's dog goes by Captain.",
+    "Our boat is named Albatross.",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What did I name my cat?", "Biscuit"),
+        ("What is my cat called?", "Biscuit"),
+        ("What is the name of my brother's dog?", "Captain"),
+        ("What did we call the boat?", "Albatross"),
+        ("What did I name my parrot?", "not in memory"),
+        ("What is my dog's name?", "not in memory"),
+    ],
+)
+def test_a_name_is_that_of_what_is_said_to_be_called_so(question: str, expected: str) -> None:
+    assert answer(question, recalled(*PETS)).text == expected
+
+
+FRIEND = "My friend Nora works as a nurse at the city hospital."
+OWN = "I started as a carpenter in the shipyard."
+
+
+@pytest.mark.parametrize(
+    ("texts", "author", "expected"),
+    [
+        ((FRIEND, "Nora got promoted to head nurse."), "me", "not in memory"),
+        ((FRIEND, OWN), "me", "carpenter"),
+        ((OWN,), "assistant", "not in memory"),
+    ],
+)
+def test_what_the_asker_is_is_not_told_by_what_others_are(
+    texts: tuple[str, ...], author: str, expected: str
+) -> None:
+    hits = tuple(Hit(Record(text=t, id=n, author=author), 1.0) for n, t in enumerate(texts, 1))
+    assert expected in answer("What is my job?", Recall(hits), threshold=0).text

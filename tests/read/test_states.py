@@ -84,3 +84,15 @@ def test_small_words_mark_a_wish_a_loan_and_a_fact() -> None:
 def test_runs_of_words_leave_out_names_asked_for() -> None:
     text = "For Ruben it is black coffee, ordered by the doctor."
     assert states.chunks(text, words(text), frozenset(("ruben",))) == ["black coffee", "ordered", "doctor"]
+
+
+def test_the_newest_home_answers_though_a_later_entry_shares_a_place() -> None:
+    told = (
+        ("2023-01-01", "Ines and I share a flat in Lisbon."),
+        ("2023-04-01", "Ines moved to Porto today; I helped carry the boxes."),
+        ("2023-06-10", "Ines has moved again, this time to Braga."),
+        ("2023-07-01", "Ines and Paul met me in Vienna for a concert."),
+    )
+    hits = [Hit(Record(text=t, id=n, when=When.parse(d)), 1.0) for n, (d, t) in enumerate(told, 1)]
+    given = answer("Where does Ines live now?", Recall(tuple(hits)), now="2023-12-01", embedder=MINILM)
+    assert given.text == "Braga"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from mnemic.read import chronicle, extract, written
+from mnemic.read import asker, chronicle, extract, written
 from mnemic.read.question import analyse
 from mnemic.read.written import ABSENT
 from mnemic.types import Answer, Citation, Embedder, LanguageModel, Recall, When
@@ -60,7 +60,7 @@ def answer(
 def quoted(question: str, evidence: Recall) -> Answer:
     """The phrase of the evidence that fits the question best, quoted and cited, with its probability."""
     asked = analyse(question)
-    found = extract.statements(evidence)
+    found = asker.own(asked, extract.statements(evidence))
     ranked = extract.candidates(asked, found)
     if not ranked or (_WHO_IS.match(question) and not ranked[0].named):
         return Answer(ABSENT, abstained=True, evidence=evidence)

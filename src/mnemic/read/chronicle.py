@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mnemic.read import extract, states
+from mnemic.read import asker, extract, states
 from mnemic.read.about import Event, about, events
 from mnemic.read.extract import Statement
 from mnemic.read.point import place, point
@@ -29,7 +29,7 @@ def answer(
     question: str, evidence: Recall, *, now: When | None, embedder: Embedder | None = None
 ) -> Answer | None:
     """What event times answer; None when the question does not turn on them or the evidence has no times."""
-    found = extract.statements(evidence)
+    found = asker.own(analyse(question), extract.statements(evidence))
     known = events(found)
     if not known:
         return None
@@ -61,7 +61,7 @@ class _Story:
         turns = self.plan.order or self.plan.anchor or self.plan.during or self.plan.before or self.plan.after
         if self.plan.asks == "date":
             return self.date()
-        if turns or _present(self.question):
+        if turns or (_present(self.question) and not _NAME.search(self.question)):
             return self.state()
         return None
 
@@ -241,6 +241,9 @@ _LASTING = re.compile(
     re.IGNORECASE,
 )
 _LIST = re.compile(r"\b(?:oldest|earliest)\s+first\b|\bin\s+(?:chronological\s+)?order\b", re.IGNORECASE)
+_NAME = re.compile(
+    r"\b(?:called|named|name)\s*\?*\s*$|\bname\s+of\b", re.IGNORECASE
+)  # told once, by "is called"
 _PRESENT = re.compile(r"\b(?:is|are|am|do|does|has|have)\b", re.IGNORECASE)
 
 

@@ -28,6 +28,17 @@ from mnemic.segment.sentences import sentences
 from mnemic.types import Hit, Recall, Record
 
 Features = dict[str, float]
+NAMED, SAID = 4.0, 1.5  # set by hand: what "is called" counts towards a phrase and towards trust in it
+_NAMING = frozenset(
+    map(root, terms("name call title nickname"))
+)  # a question with one of these may ask for a name
+_NAMERS = [
+    *([word] for word in "called named nicknamed christened baptised titled entitled dubbed".split()),
+    *(
+        pair.split()
+        for pair in ("goes by", "went by", "known as", "name is", "name was", "name it", "called it")
+    ),
+]
 MOST_STATEMENTS = 12  # read closely; the others only count towards the rarity of words
 
 
@@ -134,6 +145,7 @@ def candidates(question: Question, found: Sequence[Statement]) -> list[Candidate
         for i, j, features in _phrases(question, found[n], rare):
             features |= shared
             score = sum(weight.get(name, 0.0) * value for name, value in features.items())
+            score += NAMED * _named(question, found[n], i, j)
             scored.append(Candidate(found[n], i, j, features, score))
     fitting = [c for c in scored if _fits(question, c)] or scored
     return sorted(fitting, key=lambda c: -c.score)
@@ -237,6 +249,18 @@ def _phrases(
         yield i, j, features
 
 
+def _named(question: Question, statement: Statement, i: int, j: int) -> int:
+    """1 if words [i, j) are the name asked for, -1 if they are said to be that of something else, or 0."""
+    others = [s for s in question.content if s not in _NAMING]
+    found = statement.words
+    told = [w.lower for w in found[max(i - 3, 0) : i] if w.kind not in ("quote", "det")]
+    said = found[i].kind == "name" and (told[-1:] in _NAMERS or told[-2:] in _NAMERS)
+    if not said or len(others) == len(question.content) or (j < len(found) and found[j].kind == "name"):
+        return 0
+    carried = [_carried(s, statement) > 0 for s in others]
+    return all(carried) - (not any(carried))
+
+
 def _near(told: Sequence[float], i: int, j: int, reach: int) -> float:
     """Rarity of the question's words within `reach` words of the phrase, outside it."""
     return sum(told[max(i - reach, 0) : i]) + sum(told[j : j + reach])
@@ -258,6 +282,7 @@ def trust(question: Question, found: Sequence[Statement], ranked: Sequence[Candi
     weight = weights()["trust"]
     told = doubts(question, found, ranked)
     score = sum(weight.get(name, 0.0) * value for name, value in told.items())
+    score += SAID * _named(question, ranked[0].statement, ranked[0].i, ranked[0].j)
     return 1 / (1 + math.exp(-score))
 
 

@@ -32,7 +32,7 @@ acquire shop; begin start open launch found; finish end complete close stop; mee
 lunch join encounter; leave quit depart resign; eat dinner lunch meal breakfast food cook; doctor
 dentist physician clinic appointment; study learn course class lesson school; teach teacher lecturer
 professor; travel trip journey visit fly holiday; car vehicle drive; repair fix mend; adopt get; pet
-cat dog; like love enjoy favourite favorite prefer; call phone ring; talk speak tell say chat
+cat kitten; pet dog puppy; like love enjoy favourite favorite prefer; call phone ring; talk speak tell say chat
 discuss; name call title; write author compose publish; build construct erect; make create; marry
 wed wedding husband wife spouse; give present gift; die pass; child son daughter kid baby; lose
 misplace; break damage crack; find discover; win prize award; big large; town city; money price cost

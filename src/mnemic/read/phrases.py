@@ -50,12 +50,16 @@ _NUMBER_WORDS = frozenset(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety".split()
 )
-_MONTHS = frozenset(
+MONTHS = frozenset(
     "january february march april may june july august september october november december "
     "monday tuesday wednesday thursday friday saturday sunday spring summer autumn winter".split()
 )
+_TITLED = (
+    r"(?:Dr|Mr|Mrs|Ms|Mx|Prof|St|Rev|Capt|Col|Gen|Lt|Sgt|Sen|Gov|[A-Z])\.(?=\s*[A-Z])"  # "Dr. Hale", "J. Hale"
+)
 _TOKEN = re.compile(
-    r"[$£€]?\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?%?|(?:[A-Z]\.){2,}|\w+(?:['’]\w+)*|\.\.\.|[^\w\s]", re.UNICODE
+    rf"[$£€]?\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?%?|(?:[A-Z]\.){{2,}}|(?<!\w){_TITLED}|\w+(?:['’]\w+)*|\.\.\.|[^\w\s]",
+    re.UNICODE,
 )
 _MARKED: dict[WordClass, str] = {"comma": ",", "bracket": "()[]", "stop": ".!?;:…", "quote": "\"'“”‘’«»`"}
 _MARKS: dict[str, WordClass] = {mark: name for name, marks in _MARKED.items() for mark in marks}
@@ -97,7 +101,7 @@ def _kind(raw: str, lower: str, opening: bool) -> WordClass:
         return _MARKS.get(raw, "mark")
     if any(c.isdigit() for c in raw) or lower in _NUMBER_WORDS:
         return "number"
-    if raw[0].isupper() and (lower in _MONTHS or (not opening and raw != "I")):
+    if raw[0].isupper() and (lower in MONTHS or (not opening and raw != "I")):
         return "name"
     if lower in _CLASS_OF:
         return _CLASS_OF[lower]
@@ -110,7 +114,7 @@ Shape = Literal["name", "date", "number", "amount", "phrase"]
 def shape(span: Sequence[Word]) -> Shape:
     """What a phrase looks like: a name, a date, a bare number, a number of something, or just words."""
     kinds = {w.kind for w in span}
-    dated = any(w.lower in _MONTHS and w.kind == "name" for w in span)
+    dated = any(w.lower in MONTHS and w.kind == "name" for w in span)
     if dated or any(_YEAR.fullmatch(w.lower) for w in span):
         return "date"
     if "number" in kinds:
@@ -129,21 +133,27 @@ _CLAUSE_OPENERS = frozenset("to by because due for through using in so after whe
 def phrases(sentence: Sequence[Word], *, longest: int = 9, clauses: bool = False) -> list[tuple[int, int]]:
     """Word ranges [i, j) of a sentence that could answer a question.
 
-    A phrase starts and ends with a content word and holds no finite verb that the rules know of. With
+    A phrase starts and ends with a content word, holds no finite verb that the rules know of, and cuts no title
+    or initial from the name it belongs to. With
     `clauses` (for "why" and "how") also what "to", "by" or "because" opens, up to the next mark.
     """
     found: list[tuple[int, int]] = []
     for i, first in enumerate(sentence):
-        if first.kind not in _NEVER_FIRST and first.kind != "bracket":
+        if first.kind not in _NEVER_FIRST and first.kind != "bracket" and not (i and _titles(sentence[i - 1])):
             for j in range(i + 1, min(i + longest, len(sentence)) + 1):
                 last = sentence[j - 1]
                 if last.kind in _NEVER_IN:
                     break
-                if last.kind not in _NEVER_LAST and _balanced(sentence[i:j]):
+                if last.kind not in _NEVER_LAST and not _titles(last) and _balanced(sentence[i:j]):
                     found.append((i, j))
         elif clauses and first.lower in _CLAUSE_OPENERS:
             found.extend((i, j) for j in _clause_ends(sentence, i))
     return found
+
+
+def _titles(word: Word) -> bool:
+    """Whether a word is a title or an initial, which belongs to the name after it."""
+    return word.kind == "name" and word.lower.find(".") == len(word.lower) - 1
 
 
 def _clause_ends(sentence: Sequence[Word], i: int) -> list[int]:
