@@ -1,5 +1,6 @@
 """Trains the reference model, resumably: `mnemic train-reference`.
 
+What was written down stays (`WRITTEN`); the two layers above it and the last norm learn.
 The lessons of step s come from the seed and s alone, the rate from s alone: a run that was stopped goes on as
 if it had not been. AdamW; the rate rises over `WARM` steps and falls to nothing over the last third.
 """
@@ -21,7 +22,7 @@ from mnemic.models.reference.words import tokenizer
 from mnemic.types import MnemicError
 
 RATE, WARM = 1e-3, 50
-WRITTEN, HEAD = 0.002, 3.0  # shares of the rate: where a circuit is written; the head, whose weights are large
+WRITTEN = ("embed_tokens", "layers.0.", "layers.1.", "lm_head")  # the circuit of `start`
 STEPS = 1100
 EVERY, MEMORY = 20, 0.95  # steps a line of the log; what a running mean keeps a step
 CHECKPOINT, LOG = "checkpoint.pt", "training.jsonl"
@@ -69,7 +70,10 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = start(seed).to(device).train()
-    optimizer = torch.optim.AdamW(_groups(model), RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(part in name for part in WRITTEN))
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learning, RATE, betas=(0.9, 0.98), weight_decay=0.0)
     first, spent, means = _resume(out, model, optimizer, {"seed": seed, "steps": steps})
     began = kept = time.monotonic()
     with (
@@ -86,7 +90,7 @@ def train(
                 return False
             now = stage(step, steps)
             for group in optimizer.param_groups:
-                group["lr"] = group["share"] * rate(step, steps)
+                group["lr"] = rate(step, steps)
             pages = batch(np.random.default_rng([seed, step]), now.rows, now.length)
             loss, right = learn(model, optimizer, *pages)
             for kind, share in right.items():
@@ -107,16 +111,6 @@ def train(
     tokenizer().save_pretrained(out)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return True
-
-
-def _groups(model: Any) -> list[dict[str, Any]]:
-    """Parameters with their share of the rate."""
-    shares = {"lm_head": HEAD} | dict.fromkeys(("embed_tokens", "layers.0.", "layers.1."), WRITTEN)
-    groups: dict[float, list[Any]] = {}
-    for name, parameter in model.named_parameters():
-        share = next((share for part, share in shares.items() if part in name), 1.0)
-        groups.setdefault(share, []).append(parameter)
-    return [{"params": each, "share": share} for share, each in groups.items()]
 
 
 def learn(model: Any, optimizer: Any, ids: Any, weight: Any, kinds: Any) -> tuple[float, dict[str, float]]:
