@@ -19,19 +19,20 @@ from mnemic.worlds import tokens
 
 NAME = "frontier"
 FOLDER = None
-PROTOCOL = """The reference model reads a page of at most 448 tokens into a cache of 50, 25, 12.5, 6 or 3%
-of the full cache's bytes, is asked three questions it did not know while reading, and keeps what it reads.
-needle (one of 24 facts), keyvalue (100 facts and nothing else), threads (3 hops), order (which key was told
+PROTOCOL = """The reference model reads a page of 448 tokens into a cache of 50, 25, 12.5, 6 or 3% of
+the full cache's bytes, is asked three questions it did not know while reading, and keeps what it reads.
+needle (one of 24 facts), keyvalue (223 facts and nothing else), threads (3 hops), order (which key was told
 first): the share of first questions whose every answer token is the greedy one; X_third: the same of third
-questions; copy_surprise: nats a token of a string written once more (its perplexity is e to that). A case
+questions; copy_surprise: nats a token of the second half of a page that writes a string
+twice (its perplexity is e to that). A case
 is a page. Methods are set for a window of 512 (sinks 4, recent 8, block 8, where they have them). A method
 whose least size is above the bytes has no row: extra.too_small. Of two tiers the bytes are those of the
 fast one. Options: methods=NAMES, cases=100, shares=0.5,0.25."""
 
-CASES = 100
+CASES, ROWS = 100, 50  # pages, and how many of them are read side by side
 SHARES = "0.5,0.25,0.125,0.06,0.03"
 LENGTH = 448  # tokens of a page; with its questions it stays inside the model's window
-SETTINGS = {"sinks": 4, "recent": 8, "block": 8, "local": 16, "window": 8, "chosen": 8, "length": 128}
+SETTINGS = {"sinks": 4, "recent": 8, "block": 8, "local": 16, "window": 8, "chosen": 2, "length": 128}
 TASKS = ("needle", "keyvalue", "threads", "order")
 Question = tuple[list[int], list[int]]
 
@@ -96,21 +97,29 @@ def _measure(model: Any, method: str, share: float, cases: list[int], options: O
     policy = policy.prepared(model)
     rows: list[Row] = []
     nbytes = 0
-    for case in options.progress(cases, f"{method} {100 * share:g}%"):
-        row: Row = {"id": f"{options.seed}.{case}"}
+    starts = range(0, len(cases), ROWS)
+    for first in options.progress(starts, f"{method} {100 * share:g}%"):
+        some = cases[first : first + ROWS]
+        found: list[Row] = [{"id": f"{options.seed}.{case}"} for case in some]
         for number, task in enumerate((*TASKS, "copy")):
-            text, questions = _page(task, np.random.default_rng([options.seed, case, number]))
-            budget = None if method == "full" else int(share * len(text) * _pair(model))
+            pages = [_page(task, np.random.default_rng([options.seed, case, number])) for case in some]
+            texts = np.stack([text for text, _ in pages])
+            budget = None if method == "full" else int(share * LENGTH * len(some) * _pair(model))
             try:
-                cache = _read(model, policy, budget, text)
-                nbytes = max(nbytes, cache.nbytes)
-                if task == "copy":
-                    row["copy_surprise"] = _surprise(model, cache, *questions[0])
-                    continue
-                row[task], _, row[f"{task}_third"] = [_ask(model, cache, *each) for each in questions]
+                cache = _read(model, policy, budget, texts)
+                nbytes = max(nbytes, cache.nbytes // len(some))
+                turns = [
+                    _said(model, cache, [questions[i] for _, questions in pages])
+                    for i in range(len(pages[0][1]))
+                ]
             except MnemicError as error:
                 return {"refused": str(error)}
-        rows.append(row)
+            for row, first_said, third_said in zip(found, turns[0], turns[-1], strict=True):
+                if task == "copy":
+                    row["copy_surprise"] = first_said[1]
+                else:
+                    row[task], row[f"{task}_third"] = first_said[0], third_said[0]
+        rows += found
     return {"rows": rows, "nbytes": nbytes}
 
 
@@ -130,8 +139,8 @@ def _page(task: str, rng: np.random.Generator) -> tuple[Ints, list[Question]]:
         rest = page.ids[half + 2 :].tolist()
         return page.ids[:half], [(page.ids[half : half + 2].tolist(), rest)]
     if task == "keyvalue":
-        told = tokens.facts(rng, 100)
-        text = tokens.tell(rng, told, 201)
+        told = tokens.facts(rng, LENGTH // 2 - 1)
+        text = tokens.tell(rng, told, LENGTH)
     else:
         linked = tokens.facts(rng, 24, 9 if task == "threads" else 0)
         told = rng.permutation(linked)
@@ -145,34 +154,31 @@ def _page(task: str, rng: np.random.Generator) -> tuple[Ints, list[Question]]:
     return text, [tokens.ask_value(told, row) for row in rows[:3]]
 
 
-def _read(model: Any, policy: Any, budget: int | None, text: Ints) -> Any:
+def _read(model: Any, policy: Any, budget: int | None, texts: Ints) -> Any:
     import torch
 
     from mnemic import kv
 
     cache = kv.attach(model, policy, budget=budget)
-    kv.read(model, cache, torch.from_numpy(text), progress=False)
+    kv.read(model, cache, torch.from_numpy(texts), progress=False)
     return cache
 
 
-def _logits(model: Any, cache: Any, question: list[int], answer: list[int]) -> Any:
-    """What is said where each token of the answer is due [m, vocabulary]; question and answer are then read."""
-    import torch
+def _said(model: Any, cache: Any, asked: list[Question]) -> list[tuple[float, float]]:
+    """Of each row's question: whether every answer token is the greedy one, and nats a token of the answer.
 
+    Question and answer are then in the cache.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    start = len(asked[0][0])
+    ids = torch.tensor([question + answer for question, answer in asked])
     with torch.inference_mode():
-        out = model(torch.tensor([question + answer]), past_key_values=cache)
-    return out.logits[0, len(question) - 1 : -1]
-
-
-def _ask(model: Any, cache: Any, question: list[int], answer: list[int]) -> float:
-    return float(_logits(model, cache, question, answer).argmax(1).tolist() == answer)
-
-
-def _surprise(model: Any, cache: Any, question: list[int], answer: list[int]) -> float:
-    import torch
-
-    said = _logits(model, cache, question, answer)
-    return float(torch.nn.functional.cross_entropy(said, torch.tensor(answer)))
+        said = model(ids, past_key_values=cache).logits[:, start - 1 : -1]
+    right = (said.argmax(2) == ids[:, start:]).all(1).double()
+    surprise = cross_entropy(said.transpose(1, 2), ids[:, start:], reduction="none").mean(1)
+    return list(zip(right.tolist(), surprise.tolist(), strict=True))
 
 
 def _curves(systems: dict[str, list[Row]], seed: int) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def run(data: Path | None, options: Options) -> Outcome:
             "tokens_per_second": round(length / read), "resident_growth": grown,
         }  # fmt: skip
     extra = {
-        "length": length, "budget": budget, "full_nbytes": length * pair, "sizes": sizes, "too_small": too_small,
+        "length": length, "budget": budget, "full_nbytes": length * pair, "sizes": sizes,
+        "too_small": too_small,
     }  # fmt: skip
     return Outcome(systems=systems, default=next(iter(systems), methods[0]), extra=extra)
 
