@@ -17,14 +17,6 @@ from mnemic.bench.tasks import kv_claims
 CLAIMED = [each.name for each in recipes.recipes("kv") if each.claim() is not None]
 
 
-def test_every_method_of_cache_memory_but_full_carries_a_claim() -> None:
-    methods = set()
-    for name in recipes.names("kv"):
-        if hasattr(recipes.load("kv", name), "CLAIM"):
-            methods.add(name)
-    assert set(recipes.names("kv")) - methods <= {"full"}
-
-
 @pytest.mark.parametrize("method", CLAIMED)
 def test_a_twin_takes_the_same_bytes_and_answers_otherwise(method: str) -> None:
     model = tiny.build("llama", num_hidden_layers=4)

@@ -27,8 +27,18 @@ from mnemic.kv.infllm import InfLLM
 from mnemic.kv.policy import Layer
 from mnemic.kv.slots import PAD, Slots
 from mnemic.kv.tiered import Recalled, Tiered
+from mnemic.types import Claim
 
 PAPER = 142
+CLAIM = Claim(
+    says="blocks recalled by what stands out among the queries find more than by the last query alone",
+    task="kv_claims",
+    method="actqkv 8K",
+    baseline="infllm 8K",
+    sabotage="actqkv 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 class Probing(Tiered):

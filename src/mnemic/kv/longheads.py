@@ -23,9 +23,18 @@ from mnemic.kv.policy import Layer
 from mnemic.kv.recall import match_mean
 from mnemic.kv.slots import PAD, Slots, attend
 from mnemic.kv.tiered import Match, Positions, Represent, Tiered
-from mnemic.types import MnemicError
+from mnemic.types import Claim, MnemicError
 
 PAPER = 135
+CLAIM = Claim(
+    says="chunks that stand for themselves, side by side, find what a window has lost",
+    task="kv_claims",
+    method="longheads 8K",
+    baseline="streaming 8K",
+    sabotage="longheads 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

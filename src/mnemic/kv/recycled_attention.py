@@ -29,8 +29,18 @@ from mnemic.kv.recall import match_every_key
 from mnemic.kv.slots import PAD, Slots
 from mnemic.kv.tiered import Match, Recalled, Represent, Tiered
 from mnemic.kv.units import Blocks, Cutter
+from mnemic.types import Claim
 
 PAPER = 158
+CLAIM = Claim(
+    says="blocks found by the last search, taken again, find what a window has lost",
+    task="kv_claims",
+    method="recycled-attention 8K",
+    baseline="streaming 8K",
+    sabotage="recycled-attention 8K, scrambled",
+    metric="needle",
+    budget="the bytes of 448 tokens at hand",
+)
 
 
 class Recycling(Tiered):
