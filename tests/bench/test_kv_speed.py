@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import time
 
 from mnemic.bench.runner import Options
 from mnemic.bench.tasks import kv_speed
@@ -23,9 +23,15 @@ def test_reading_all_is_exact_and_reading_little_of_noise_is_not() -> None:
     assert set(little.extra["error_p99"]) == set(little.systems)
 
 
-def test_what_is_asked_of_a_recorded_text_is_on_one_key() -> None:
-    keys, _, queries = kv_speed._record(700, 3, seed=0)
-    attention = (queries @ keys.transpose(2, 3) * kv_speed.WIDTH**-0.5).softmax(3)[0, 0]
-    assert (attention[:3].amax(1) > 0.9).all()
-    assert len(set(attention[:3].argmax(1).tolist())) == 3
-    torch.testing.assert_close(attention.sum(1), torch.ones(6))
+def test_what_is_asked_of_a_recorded_text_is_on_one_key_of_the_retrieval_head() -> None:
+    texts = kv_speed.recorded([600, 1300], 3, seed=0)
+    reading = kv_speed.Reading(texts, time.thread_time, {"room": 4000, "wide": 1000})
+    assert texts.keys.shape == (1, 8, 1300, 64)
+    query = reading.placed(texts.queries[:, 2:3, :3].transpose(1, 2)).transpose(1, 2)  # each at its place
+    attention = (query @ texts.keys[:, 2:3].transpose(2, 3) * kv_speed.WIDTH**-0.5).softmax(3)[0, 0]
+    assert (attention.amax(1) > 0.9).all()
+    assert len(set(attention.argmax(1).tolist())) == 3
+    assert (attention.argmax(1) < 600).all()
+    rows = reading.measure(1300)
+    assert [len(rows[kind]) for kind in ("asked", "filler")] == [3, 3]
+    assert all(row["error"] < 1e-4 for kind in rows.values() for row in kind)  # all of it is read

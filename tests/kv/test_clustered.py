@@ -92,13 +92,19 @@ def test_a_block_is_sorted_into_clusters_whose_centroids_are_the_means_of_their_
             assert sorted(map(tuple, sorted_.tolist())) == sorted(map(tuple, original.tolist()))
             parts = sorted_[:, :8].split(sizes)
             means = torch.stack([part.mean(0) for part in parts])
-            torch.testing.assert_close(out["centroids"][row, head], means)
+            torch.testing.assert_close(out["centroids"][row, head, :, :8], means)
+            averages = torch.stack([part.mean(0) for part in sorted_[:, 8:].split(sizes)])
+            torch.testing.assert_close(out["centroids"][row, head, :, 8:], averages)
+            spreads = torch.stack([part.var(0, correction=0).mean() for part in parts])
+            torch.testing.assert_close(out["spreads"][row, head], spreads)
             spans = out["spans"][row, head].tolist()
             assert (spans[0], spans[-1]) == (0, 9)
             for c in range(3):
                 members = torch.cat(parts[spans[c] : spans[c + 1]])
                 assert out["weights"][row, head, c] == len(members)
                 torch.testing.assert_close(out["heads"].view(2, 3, 2, 8)[row, c, head], members.mean(0))
+                spread = members.var(0, correction=0).mean()
+                torch.testing.assert_close(out["head_spreads"][row, head, c], spread)
 
 
 def test_what_is_chosen_is_what_a_plain_loop_chooses() -> None:
@@ -108,7 +114,7 @@ def test_what_is_chosen_is_what_a_plain_loop_chooses() -> None:
     store = cache.layers[1].store
     torch.manual_seed(1)
     query = torch.randn(2, 4, 3, 8) * 6
-    token, there = store.choose(query)
+    token, there, fine_weight, means, coarse_weight = store.choose(query)
     pairs = store.far["pairs"].rows
     found = pairs.flatten(0, 3)[token]
     scale = store.near.scale
@@ -120,7 +126,10 @@ def test_what_is_chosen_is_what_a_plain_loop_chooses() -> None:
                 coarse = [(i, c) for i in range(n) for c in range(2)]
                 weight = torch.tensor([store.far["weights"].rows[i, row, head, c] for i, c in coarse])
                 heads = [store.far["heads"].rows[i].view(2, 2, 2, 8)[row, c, head] for i, c in coarse]
-                share = (asking @ torch.stack(heads).T).exp()
+                square = asking.square().sum(1, keepdim=True) / 2
+                spread = torch.stack([store.far["head_spreads"].rows[i, row, head, c] for i, c in coarse])
+                share = (asking @ torch.stack(heads).T + spread * square).exp()
+                rest = (share * weight).log()
                 share = (share / (share * weight).sum(1, keepdim=True)).amax(0)
                 chosen = share.argsort(descending=True)[:3].tolist()
                 fine = []
@@ -129,9 +138,11 @@ def test_what_is_chosen_is_what_a_plain_loop_chooses() -> None:
                     fine += [(i, f) for f in range(first, last)]
                 size = torch.tensor([store.far["sizes"].rows[i, row, head, f] for i, f in fine])
                 centroids = torch.stack([store.far["centroids"].rows[i, row, head, f] for i, f in fine])
-                share = (asking @ centroids.T).exp()
+                spread = torch.stack([store.far["spreads"].rows[i, row, head, f] for i, f in fine])
+                share = (asking @ centroids[:, :8].T + spread * square).exp()
+                weight = (share * size).log()
                 share = (share / (share * size).sum(1, keepdim=True)).amax(0)
-                room, expected = 20, []
+                room, expected, read = 20, [], []
                 for j in share.argsort(descending=True).tolist():
                     room -= int(size[j])
                     if room < 0:
@@ -139,6 +150,40 @@ def test_what_is_chosen_is_what_a_plain_loop_chooses() -> None:
                     i, f = fine[j]
                     start = int(store.far["sizes"].rows[i, row, head, :f].sum())
                     expected.append(pairs[i, row, head, start : start + int(size[j])])
+                    read.append(j)
                 recalled = found[row, head, q, there[row, head, q]]
-                assert torch.equal(recalled, torch.cat(expected))
+                assert {*map(tuple, recalled.tolist())} == {*map(tuple, torch.cat(expected).tolist())}
+                weight[:, read], rest[:, chosen] = -torch.inf, -torch.inf
+                torch.testing.assert_close(fine_weight[row, head, q, :, : len(fine)], weight)
+                torch.testing.assert_close(means[row, head, q, : len(fine)], centroids[:, 8:])
+                torch.testing.assert_close(coarse_weight[row, head, q], rest)
                 assert 8 < len(recalled) <= 20
+
+
+def test_what_is_not_read_is_attended_to_by_its_clusters() -> None:
+    """One query over the chosen pairs, and over every cluster passed over as one key of that weight."""
+    model = build("llama")
+    cache = kv.attach(model, "squeezed-attention", **SMALL | {"room": 20, "wide": 3})
+    logits(model, cache, ids(2, 130))
+    store = cache.layers[1].store
+    near, far = store.near, store.far
+    query = torch.randn(2, 4, 1, 8, generator=torch.Generator().manual_seed(1)) * 6
+    out = store._attend_best(query, torch.tensor([[130], [130]], dtype=torch.int32))
+    chosen = store.choose(query)
+    for row in range(2):
+        for h in range(4):
+            head, share = divmod(h, 2)
+            token = chosen.token[row, head, 0][chosen.real[row, head, 0]]
+            pairs = far["pairs"].rows.flatten(0, 3)[token]
+            keys = torch.cat((near.keys[row, head], pairs[:, :8])).double()
+            weight = torch.cat(
+                (
+                    keys @ query[row, h, 0].double() * near.scale,
+                    chosen.fine[row, head, 0, share].double(),
+                    chosen.coarse[row, head, 0, share].double(),
+                )
+            )
+            coarse = far["head_values"].rows.view(store.blocks, 2, 2, 2, 8)[:, row, :, head].flatten(0, 1)
+            values = torch.cat((near.values[row, head], pairs[:, 8:], chosen.means[row, head, 0], coarse))
+            expected = weight.softmax(0) @ values.double()
+            torch.testing.assert_close(out[row, h, 0].double(), expected, atol=1e-5, rtol=1e-5)

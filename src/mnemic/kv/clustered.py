@@ -1,11 +1,20 @@
 """Two tiers, the far one sorted into clusters of like keys: a query reads the centroids of a few, and of those
 only the keys of the most promising.
 
-    share of a key of cluster c = exp(scale·q·C_c) / sum over clusters of n·exp(scale·q·C)
+    share of a key of cluster c = exp(l_c) / sum over clusters of n·exp(l),    l = scale·q·C + s·|scale·q|²/2
 
-taken twice, over coarse clusters of clusters and over the fine ones within the best coarse. Each block that
-leaves is clustered by itself, so nothing is ever moved. Keys and values of a cluster lie side by side, and
-so do centroids of one coarse cluster: a step reads a few runs of memory, found without a loop over heads.
+taken twice, over coarse clusters of clusters and over the fine ones within the best coarse. What is passed over
+is not forgotten: a cluster that is not read, fine or coarse, is attended to as one key, its mean, as often as
+it has keys, with its mean value; were its keys spread around their mean evenly, with variance s in each
+channel, then
+
+    sum over its keys of exp(scale·q·k)  =  n·exp(scale·q·C + s·|scale·q|²/2)
+
+which is also what a cluster is chosen by: the share of attention that one of its keys may be expected to have.
+
+Each block that leaves is clustered by itself, so nothing is ever moved. Keys and values of a cluster lie side
+by side, and so do centroids of one coarse cluster: a step reads a few runs of memory, found without a loop over
+heads.
 
 Shapes: b rows, g key-value heads, h query heads, q queries, n blocks, m tokens of a block, k fine and c coarse
 clusters of a block, x = n·c.
@@ -14,6 +23,7 @@ clusters of a block, x = n·c.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +35,23 @@ from mnemic.kv.tiered import TwoTiers
 from mnemic.kv.units import runs
 
 _TOGETHER = 8  # queries that recall at a time: bounds what is gathered
+
+
+class Chosen(NamedTuple):
+    """What each query reads, and what stands for the rest.
+
+    Attributes:
+        token: rows of all pairs [b, g, q, t]; real: which of them are.
+        fine: ln of what the fine clusters looked at but not read weigh [b, g, q, h/g, f]; those read: -inf.
+        means: their mean values [b, g, q, f, dv].
+        coarse: ln of what the coarse clusters not looked into weigh [b, g, q, h/g, n·c].
+    """
+
+    token: Tensor
+    real: Tensor
+    fine: Tensor
+    means: Tensor
+    coarse: Tensor
 
 
 class Clustered(TwoTiers):
@@ -49,7 +76,10 @@ class Clustered(TwoTiers):
         self.coarse = coarse
         self.wide = wide
         self.exact = exact
-        names = ("pairs", "centroids", "sizes", "starts", "heads", "spans", "weights")
+        names = (
+            "pairs", "centroids", "sizes", "spreads", "starts", "heads", "head_values", "head_spreads", "spans",
+            "weights",
+        )  # fmt: skip
         self.far = {name: Mapped(folder) for name in names}  # see `clustered`
 
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
@@ -91,26 +121,37 @@ class Clustered(TwoTiers):
     def _attend_best(self, query: Tensor, columns: Tensor) -> Tensor:
         """Attention of a few queries [b, h, q, d] over what is near and the best clusters."""
         near, (b, h, q, d), g = self.near, query.shape, self.near.keys.shape[1]
-        token, real = self.choose(query)
+        chosen = self.choose(query)
         pairs = (
             self.far["pairs"]
             .rows.flatten(0, 3)
-            .index_select(0, token.flatten())
+            .index_select(0, chosen.token.flatten())
             .view(b, g, q, -1, d + near.values.shape[3])
         )
         asking = query.view(b, g, h // g, q, d).transpose(2, 3)  # [b, g, q, h/g, d]
         far = asking @ pairs[..., :d].transpose(-1, -2) * near.scale
-        far = far.masked_fill_(~real[..., None, :], -torch.inf)
+        far = far.masked_fill_(~chosen.real[..., None, :], -torch.inf)
         here = self._near(query, columns)
         here = here.view(b, g, h // g, q, -1).transpose(2, 3)
-        attention = torch.cat((here, far), -1).softmax(-1, dtype=torch.float32).to(query.dtype)
-        seen, recalled = torch.split(attention, [here.shape[-1], far.shape[-1]], -1)
+        parts = (here, far, chosen.fine, chosen.coarse)
+        attention = torch.cat(parts, -1).softmax(-1, dtype=torch.float32).to(query.dtype)
+        seen, recalled, fine, coarse = torch.split(attention, [part.shape[-1] for part in parts], -1)
         out = seen.transpose(2, 3).flatten(2, 3) @ near.values  # [b, g, (h/g)·q, dv]
-        out = out.view(b, g, h // g, q, -1) + (recalled @ pairs[..., d:]).transpose(2, 3)
+        rest = recalled @ pairs[..., d:] + fine @ chosen.means + self._coarse_values(coarse)
+        out = out.view(b, g, h // g, q, -1) + rest.transpose(2, 3)
         return out.reshape(b, h, q, -1)
 
-    def choose(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """What each query [b, h, q, d] recalls: rows of all pairs [b, g, q, t], and which are real."""
+    def _coarse_values(self, attention: Tensor) -> Tensor:
+        """Mean values of coarse clusters under attention [b, g, q, h/g, n·c]: [b, g, q, h/g, dv]."""
+        b, g = attention.shape[:2]
+        values = self.far["head_values"].rows[:, self.batch_rows()] if b > 1 else self.far["head_values"].rows
+        values = values.transpose(0, 1).flatten(1, 2)  # [b, n·c, g·dv]
+        every = attention.flatten(1, 3) @ values  # of all heads side by side; a head's own is on the diagonal
+        every = every.view(*attention.shape[:4], g, -1)
+        return every.diagonal(dim1=1, dim2=4).movedim(-1, 1)
+
+    def choose(self, query: Tensor) -> Chosen:
+        """What each query [b, h, q, d] reads, and how much it would attend to the rest."""
         (b, h, q, d), g, near = query.shape, self.near.keys.shape[1], self.near
         n, batch = self.blocks, self.far["pairs"].rows.shape[1]
         rows = self.batch_rows()
@@ -120,8 +161,15 @@ class Clustered(TwoTiers):
         logits = self.far["heads"].rows.view(-1, g * d) @ diagonal.reshape(g * d, -1)
         logits = logits.view(n, batch, self.coarse, b, g, h // g, q)[:, rows, :, torch.arange(b)]
         logits = logits.flatten(1, 2).permute(0, 2, 4, 3, 1)  # [b, g, q, h/g, x]
-        weight = self.far["weights"].rows[:, rows].permute(1, 2, 0, 3).flatten(2)  # [b, g, x] their tokens
-        best = shares(logits, weight[:, :, None, None]).topk(min(self.wide, weight.shape[2])).indices
+        asking = scaled.view(b, g, h // g, q, d).transpose(2, 3)  # [b, g, q, h/g, d]
+        square = asking.square().sum(-1, keepdim=True) / 2
+        weight, spread = (
+            self.far[name].rows[:, rows].permute(1, 2, 0, 3).flatten(2)[:, :, None, None]
+            for name in ("weights", "head_spreads")
+        )  # [b, g, 1, 1, n·c]
+        coarse = logits + spread * square + weight.log()
+        best = one_key(coarse, weight).topk(min(self.wide, weight.shape[-1])).indices
+        coarse = coarse.scatter(4, best[..., None, :].expand(*coarse.shape[:4], -1), -torch.inf)
         # the fine clusters of those
         block, of = best // self.coarse, best % self.coarse
         row = rows.view(b, 1, 1, 1)
@@ -129,19 +177,18 @@ class Clustered(TwoTiers):
         line = (block * batch + row) * g + head  # of a block, row and head
         first, last = (self.far["spans"].rows.flatten(0, 2)[line, of + i] for i in (0, 1))
         which, there = runs(line * self.fine + first, last - first)
-        centroids = (
-            self.far["centroids"].rows.flatten(0, 3).index_select(0, which.flatten()).view(*which.shape, d)
-        )
+        centroids = self.far["centroids"].rows.flatten(0, 3).index_select(0, which.flatten())
+        centroids = centroids.view(*which.shape, -1)
         size = self.far["sizes"].rows.view(-1)[which] * there
-        asking = scaled.view(b, g, h // g, q, d).transpose(2, 3)
-        score = shares(asking @ centroids.transpose(-1, -2), size[..., None, :])
+        fine = asking @ centroids[..., :d].transpose(-1, -2)
+        fine = fine + self.far["spreads"].rows.view(-1)[which][..., None, :] * square + size[..., None, :].log()
         # the best of them, until their tokens fill the room
-        order = score.argsort(dim=-1, descending=True, stable=True)
-        size = size.gather(-1, order)
-        fits = size.cumsum(-1) <= self.room
-        which = which.gather(-1, order)
+        order = one_key(fine, size[..., None, :]).argsort(dim=-1, descending=True, stable=True)
+        fits = size.gather(-1, order).cumsum(-1) <= self.room
+        fits = torch.zeros_like(fits).scatter(-1, order, fits)
         starts = self.far["starts"].rows.view(-1)[which]
-        return runs(which // self.fine * self.block + starts, size * fits)
+        token, real = runs(which // self.fine * self.block + starts, size * fits)
+        return Chosen(token, real, fine.masked_fill(fits[..., None, :], -torch.inf), centroids[..., d:], coarse)
 
     def _offload(self, index: Tensor) -> None:
         """Cluster the leaving slots [b, 1, m] and write them sorted; padding comes last, in no cluster."""
@@ -155,15 +202,15 @@ class Clustered(TwoTiers):
             self.far[name].append(tensor)
 
 
-def shares(logits: Tensor, size: Tensor) -> Tensor:
+def one_key(weight: Tensor, size: Tensor) -> Tensor:
     """ln of the share of attention of one key of each cluster, the largest for any query head: [..., n].
 
     Args:
-        logits: of centroids [..., h/g, n].
-        size: tokens of each cluster [..., 1, n]; empty ones are worth nothing.
+        weight: ln of what each cluster weighs [..., h/g, n].
+        size: its tokens [..., 1, n]; empty ones are worth nothing.
     """
-    every = (logits + size.log()).logsumexp(-1, keepdim=True)
-    return (logits - every).amax(-2).masked_fill(size[..., 0, :] == 0, -torch.inf)
+    share = weight - weight.logsumexp(-1, keepdim=True) - size.log()
+    return share.amax(-2).masked_fill(size[..., 0, :] == 0, -torch.inf)
 
 
 def clustered(
@@ -175,34 +222,50 @@ def clustered(
 
     Returns:
         pairs [b, g, m, d + dv] by coarse and fine cluster, padding last; of fine clusters centroids
-        [b, g, k, d], sizes and starts among the pairs [b, g, k]; of coarse ones mean keys heads [b, c, g·d],
-        tokens weights [b, g, c], and spans [b, g, c + 1], where the fine clusters of each begin.
+        [b, g, k, d + dv] of keys and values, sizes, spreads (variance of a channel of a key) and starts
+        among the pairs [b, g, k]; of coarse ones mean keys heads [b, c, g·d] and values head_values
+        [b, c, g·dv], tokens weights and head_spreads [b, g, c], and spans [b, g, c + 1], where the
+        fine clusters of each begin.
     """
-    some = real.int().argmax(2, keepdim=True)[..., None].expand(-1, -1, -1, keys.shape[3])
-    filled = torch.where(real[..., None], keys, keys.gather(2, some)).float()
-    labels = _by_direction(filled, fine, iterations)
+    d = keys.shape[3]
+    some = real.int().argmax(2, keepdim=True)[..., None].expand(-1, -1, -1, d)
+    labels = _by_direction(torch.where(real[..., None], keys, keys.gather(2, some)).float(), fine, iterations)
+    pairs = torch.cat((keys, values), 3)
+    counted = pairs.float().masked_fill(~real[..., None], 0.0)
     member = torch.nn.functional.one_hot(labels, fine).float() * real[..., None]  # [b, g, m, k]
-    sizes = member.sum(2)
-    centroids = member.transpose(2, 3) @ filled / sizes.clamp_min(1)[..., None]
-    of = _by_direction(centroids, coarse, iterations)
+    sizes, centroids, spreads = _moments(member, counted, d)
+    of = _by_direction(centroids[..., :d], coarse, iterations)
+    within = torch.nn.functional.one_hot(of.gather(2, labels), coarse).float() * real[..., None]
+    weights, heads, head_spreads = _moments(within, counted, d)
     by_coarse = of.argsort(dim=2, stable=True)
     rank = by_coarse.argsort(dim=2)  # of each fine cluster, when they are sorted
     order = rank.gather(2, labels).masked_fill(~real, fine).argsort(dim=2, stable=True)
     sizes = sizes.gather(2, by_coarse)
-    centroids = centroids.gather(2, by_coarse[..., None].expand_as(centroids))
-    belongs = torch.nn.functional.one_hot(of.gather(2, by_coarse), coarse).float()  # [b, g, k, c]
-    weights = (belongs * sizes[..., None]).sum(2)
-    heads = belongs.transpose(2, 3) @ (centroids * sizes[..., None]) / weights.clamp_min(1)[..., None]
-    pairs = torch.cat((keys, values), 3)
+    spans = torch.nn.functional.one_hot(of, coarse).sum(2).cumsum(2)
     return {
         "pairs": pairs.gather(2, order[..., None].expand_as(pairs)),
-        "centroids": centroids.to(keys.dtype),
+        "centroids": centroids.gather(2, by_coarse[..., None].expand_as(centroids)).to(keys.dtype),
         "sizes": sizes.int(),
+        "spreads": spreads.gather(2, by_coarse),
         "starts": (sizes.cumsum(2) - sizes).int(),
-        "heads": heads.to(keys.dtype).transpose(1, 2).flatten(2),
+        "heads": heads[..., :d].to(keys.dtype).transpose(1, 2).flatten(2),
+        "head_values": heads[..., d:].to(keys.dtype).transpose(1, 2).flatten(2),
+        "head_spreads": head_spreads,
         "weights": weights.int(),
-        "spans": torch.nn.functional.pad(belongs.sum(2).cumsum(2), (1, 0)).int(),
+        "spans": torch.nn.functional.pad(spans, (1, 0)).int(),
     }
+
+
+def _moments(member: Tensor, x: Tensor, d: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each cluster of x [b, g, m, e]: how many [b, g, k], their mean [b, g, k, e], and the variance of a
+    channel, mean over the first `d` of them [b, g, k]; member [b, g, m, k] is 1 or 0.
+    """
+    sizes = member.sum(2)
+    count = sizes.clamp_min(1)[..., None]
+    means = member.transpose(2, 3) @ x / count
+    squares = member.transpose(2, 3) @ x[..., :d].square().sum(3, keepdim=True) / count
+    spread = (squares[..., 0] - means[..., :d].square().sum(3)) / d
+    return sizes, means, spread.clamp_min(0)
 
 
 def _by_direction(x: Tensor, k: int, iterations: int) -> Tensor:

@@ -7,7 +7,9 @@ of the best of those, and the keys of the best of these. Keys keep their positio
 
 Departs from the paper: it clusters a fixed prefix once and keeps what is above one global threshold; here each
 block is clustered as it leaves the window, and each head reads as many tokens as there is room for, so that a
-step costs the same wherever it is. Query heads that share keys take what is best for any of them. (Paper 97.)
+step costs the same wherever it is; a wide cluster counts for more, and one that is not read is attended to as
+one key of its weight (there: left out; see `mnemic.kv.clustered`). Query heads that share keys take what is
+best for any of them. (Paper 97.)
 """
 
 from __future__ import annotations
@@ -53,10 +55,10 @@ class SqueezedAttention(Policy):
     sinks: int = 128
     local: int = 1024
     room: int = 1024
-    per_fine: int = 20
+    per_fine: int = 4
     per_coarse: int = 8
     wide: int = 64
-    exact: int = 8192
+    exact: int = 16384
     folder: str | None = None
 
     def store(self, layer: Layer, nbytes: int | None) -> Slots | Clustered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +15,28 @@ from mnemic.bench.runner import Options, Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mnemic.attention.positions import Rotary
+
 NAME = "kv_speed"
 FOLDER = None
 HEADS, WIDTH = 8, 64
-FACTS = 200  # told once in a text
+FACTS = 120  # told in the shortest text, and as many again in what follows
+CAP = 255  # no key seems farther: half the window of the reference model
 PROTOCOL = """
 One decode step of squeezed-attention (key, value and query of one token: kept, clusters chosen, attended)
 against torch's scaled_dot_product_attention of the same query over all keys, alone: what a full cache costs
 to append to is not counted. 8 key-value heads of 64 channels, float32, one thread, the two ways in turn in
 one process. `times_faster` is the ratio of their wall times, `error` the length of the difference of the
-outputs over that of the exact one, worst head, `kept` the share of exact attention on what was read, mean
-over heads. Keys, values and queries are those of the recalling layer of 8 lookup models that read a text of
-200 facts in filler, without their positions (the distance to all is the same, as in methods that cap it):
-"asked" are queries for facts, whose attention is on one key; "filler" those of filler words, whose attention
-is spread evenly over all that ever followed the same word, which no choice of few keys can give. "isotropic"
-is normal noise without any structure, the worst case: a sparse method should not be used where keys are so. A
-case is a query. `sdpa_below` is the length up to which attention over everything was faster (`exact` of the
-method). --option lengths=65536,262144,1048576 queries=32 room=1024 keys=lookup,isotropic.
+outputs over that of the exact one, mean over heads, `worst` that of the worst head, `kept` the share of exact
+attention on keys that were read, mean over heads (the rest is attended to by clusters). Keys, values and
+queries are those of the 8 key-value heads of the reference model (mnemic.models.load_reference), all layers
+side by side, while it reads a text of facts in filler through a window of 512 tokens; the last 255 keys stand
+where they are, older ones all where the window ends, as in methods that cap distances. "asked" are questions
+for facts told in the shortest of the texts, "filler" filler words after any of them. "isotropic" is normal
+noise without any structure, the worst case: a sparse method should not be used where keys are so. A case is a
+query. `sdpa_below` is the length up to which attention over everything was faster (`exact` of the method).
+--option lengths=65536,262144,1048576 queries=32 keys=reference,isotropic room=1024 per_fine=4 per_coarse=8
+wide=64 clock=wall (or thread: processor time, for a busy machine).
 """
 
 
@@ -42,14 +47,15 @@ def run(data: Path | None, options: Options) -> Outcome:
     lengths = sorted(
         int(n) for n in given.get("lengths", "4096,8192,16384,65536,131072,262144,1048576").split(",")
     )
-    queries, room = int(given.get("queries", 32)), int(given.get("room", 1024))
+    queries, clock = int(given.get("queries", 32)), CLOCKS[given.get("clock", "wall")]
+    method = {name: int(given[name]) for name in ("room", "per_fine", "per_coarse", "wide") if name in given}
     systems: dict[str, list[dict[str, Any]]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for name in given.get("keys", "lookup,isotropic").split(","):
-            texts = KEYS[name](lengths[-1], queries, options.seed)
-            reading = Reading(texts, room)
+        for name in given.get("keys", "reference,isotropic").split(","):
+            texts = KEYS[name](lengths, queries, options.seed)
+            reading = Reading(texts, clock, method)
             for length in options.progress([str(n) for n in lengths], name):
                 for kind, rows in reading.measure(int(length)).items():
                     systems[f"{kind} {length}"] = rows
@@ -80,140 +86,184 @@ def compared(systems: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, fl
 
 @dataclass
 class Texts:
-    """Keys and values [1, g, n, d], and queries [1, g, m, d] that come after them."""
+    """A text's keys and values [1, g, n, d], and questions asked after any beginning of it.
+
+    Keys have no positions where `rotary` is given: they are seen as far away as the window reaches, but for the
+    last of the text, which stand where they are.
+
+    Attributes:
+        queries: of each question's last token [1, g, m, d].
+        asking: keys and values of the tokens of each question [1, g, m, t, d], m as for queries.
+        kinds: of questions, as many of each, in this order.
+    """
 
     keys: Tensor
     values: Tensor
     queries: Tensor
-    kinds: tuple[str, ...]  # of queries, as many of each, in this order
+    asking: tuple[Tensor, Tensor]
+    kinds: tuple[str, ...]
+    rotary: Rotary | None = None
 
 
-def isotropic(length: int, queries: int, seed: int) -> Texts:
+def isotropic(lengths: Sequence[int], queries: int, seed: int) -> Texts:
     import torch
 
     random = torch.Generator().manual_seed(seed)
     keys, values, asking = (
-        torch.randn(1, HEADS, n, WIDTH, generator=random) for n in (length, length, queries)
+        torch.randn(1, HEADS, n, WIDTH, generator=random) for n in (lengths[-1], lengths[-1], queries)
     )
-    return Texts(keys, values, asking, ("isotropic",))
+    own = (torch.randn(1, HEADS, queries, 1, WIDTH, generator=random) for _ in range(2))
+    return Texts(keys, values, asking, (next(own), next(own)), ("isotropic",))
 
 
-def recorded(length: int, queries: int, seed: int) -> Texts:
-    """What the recalling layer of lookup models sees; each gives one head."""
-    import torch
-
-    parts = [_record(length, queries, seed + head) for head in range(HEADS)]
-    keys, values, asking = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    return Texts(keys, values, asking, ("asked", "filler"))
-
-
-def _record(length: int, queries: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Keys and values [1, 1, length, d] of a lookup model's last layer; queries of each kind after them."""
+def recorded(lengths: Sequence[int], queries: int, seed: int) -> Texts:
+    """What the 8 key-value heads of the reference model see, all layers side by side."""
     import torch
 
     from mnemic import kv
     from mnemic.attention.positions import rotary_of
+    from mnemic.kv import score
     from mnemic.kv.policy import Layer
     from mnemic.kv.slots import Slots
-    from mnemic.models.lookup import WINDOW, lookup
+    from mnemic.models import load_reference
     from mnemic.worlds import tokens
 
-    model, rng = lookup(seed), np.random.default_rng(seed)
-    told = tokens.facts(rng, FACTS)
-    asked = [token for row in range(queries) for token in tokens.ask_value(told, row % FACTS)[0]]
-    words = np.concatenate((tokens.tell(rng, told, length), asked, tokens.filler(rng, queries)))
-    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    model, rng = load_reference()[0], np.random.default_rng(seed)
+    told = tokens.facts(rng, 2 * FACTS)
+    words = tokens.tell(rng, told[:FACTS], lengths[0])
+    if lengths[-1] > lengths[0]:
+        more = tokens.tell(rng, told[FACTS:], lengths[-1] - lengths[0] + 1)
+        words = np.concatenate((words, more[1:]))
+    seen: list[list[tuple[Tensor, Tensor, Tensor]]] = []
 
     class Recorder(Slots):
+        made: list[tuple[Tensor, Tensor, Tensor]]
+
         def write(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> None:
             super().write(query, keys, values, columns)
-            seen.append((query[:, :1].clone(), keys[:, :1].clone(), values[:, :1].clone()))
+            share = query.shape[1] // keys.shape[1]
+            self.made.append((query[:, ::share].clone(), keys.clone(), values.clone()))
 
     class Windows(kv.Policy):
         def store(self, layer: Layer, nbytes: int | None) -> Slots:
-            kind = Recorder if layer.index == layer.count - 1 else Slots
-            return kind(scale=layer.scale, block=self.block, window=64, rotary=layer.rotary(), cap=WINDOW // 2)
+            near = Recorder(
+                scale=layer.scale, block=self.block, capacity=2 * self.block, rotary=layer.rotary(), cap=CAP,
+                score=lambda slots: score.protect(score.recency(slots.columns), slots.columns, 1),
+            )  # fmt: skip
+            near.made = []
+            seen.append(near.made)
+            return near
 
-    kv.read(model, kv.attach(model, Windows(block=256)), torch.tensor(words), progress=False)
+    cache = kv.attach(model, Windows(block=256))
+    kv.read(model, cache, torch.from_numpy(words), progress=False)
+    asked = [tokens.ask_value(told, int(row))[0] for row in rng.permutation(FACTS)[:queries]]
+    for question in asked + tokens.filler(rng, 2 * queries).reshape(-1, 2).tolist():
+        with torch.inference_mode():
+            model.model(torch.tensor([question]), past_key_values=cache)
+        cache.crop(-2)
     kv.detach(model)
-    q, k, v = (torch.cat(part, 2) for part in zip(*seen, strict=True))
-    q = rotary_of(model).place(q, torch.full((1, 1, 1), WINDOW // 2))
-    after = torch.cat((q[:, :, length + 1 : length + 2 * queries : 2], q[:, :, length + 2 * queries :]), 2)
-    return k[:, :, :length], v[:, :, :length], after
+    made = [[torch.cat(part, 2) for part in zip(*layer, strict=True)] for layer in seen]
+    query, keys, values = (torch.cat(part, 1) for part in zip(*made, strict=True))
+    own = tuple(torch.unflatten(x[:, :, len(words) :], 2, (-1, 2)) for x in (keys, values))
+    return Texts(
+        keys[:, :, : len(words)], values[:, :, : len(words)], query[:, :, len(words) + 1 :: 2],
+        (own[0], own[1]), ("asked", "filler"), rotary_of(model),
+    )  # fmt: skip
 
 
-KEYS: dict[str, Callable[[int, int, int], Texts]] = {"lookup": recorded, "isotropic": isotropic}
+KEYS: dict[str, Callable[[Sequence[int], int, int], Texts]] = {"reference": recorded, "isotropic": isotropic}
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "thread": time.thread_time}
 
 
 class Reading:
     """One text of growing length, in a store of clusters and as plain keys and values."""
 
-    def __init__(self, texts: Texts, room: int) -> None:
+    def __init__(self, texts: Texts, clock: Callable[[], float], method: dict[str, Any]) -> None:
         from mnemic.kv.policy import Layer
         from mnemic.kv.squeezed_attention import SqueezedAttention
 
-        policy = SqueezedAttention(room=room, exact=0)
         layer = Layer(
             index=0, count=1, rows=1, heads=HEADS, groups=HEADS, width=WIDTH, value_width=WIDTH,
             dtype=texts.keys.dtype, scale=WIDTH**-0.5, window=None, kind="full_attention", model=None,
         )  # fmt: skip
         self.texts = texts
-        self.store: Any = policy.store(layer, None)
+        self.clock = clock
+        self.store: Any = SqueezedAttention(exact=0, **method).store(layer, None)
         self.read = 0
 
     def grow(self, length: int) -> None:
         """Keep the pairs up to `length`, clustering blocks as they leave."""
-        import torch
-
         while self.read < length:
             stop = min(length, self.read + self.store.block - self.read % self.store.block)
-            keys, values = (x[:, :, self.read : stop] for x in (self.texts.keys, self.texts.values))
-            self.store.near.write(keys, keys, values, torch.arange(self.read, stop, dtype=torch.int32)[None])
+            self._write(self.read, stop)
             if stop % self.store.block == 0:
                 self.store.settle(stop)
             self.read = stop
 
+    def _write(self, start: int, stop: int) -> None:
+        import torch
+
+        keys, values = (x[:, :, start:stop] for x in (self.texts.keys, self.texts.values))
+        self.store.near.write(keys, keys, values, torch.arange(start, stop, dtype=torch.int32)[None])
+
+    def placed(self, x: Tensor, last: int = CAP) -> Tensor:
+        """Keys or queries [1, g, n, d] up to `last` tokens after the place where all far keys are seen."""
+        import torch
+
+        if self.texts.rotary is None:
+            return x
+        return self.texts.rotary.place(x, torch.arange(last - x.shape[2] + 1, last + 1)[None, None])
+
     def measure(self, length: int) -> dict[str, list[dict[str, Any]]]:
-        """For each query: both times, and how far the output is off, when `length` tokens are there."""
+        """For each question: both times, and how far the output is off, when `length` tokens are there."""
         import torch
         from torch.nn.functional import scaled_dot_product_attention
 
-        self.grow(length - 1)
-        keys, values = self.texts.keys[:, :, :length], self.texts.values[:, :, :length]
-        column = torch.tensor([[length - 1]], dtype=torch.int32)
+        texts, store, own = self.texts, self.store, self.texts.asking[0].shape[3]
+        told, near = length - own, length - CAP - 1  # what was told before; what is seen where it stands
+        self.grow(near // store.block * store.block)
+        keys, values = texts.keys[:, :, :length], texts.values[:, :, :length]
+        before = keys[:, :, near:].clone(), values[:, :, near:].clone()
+        keys[:, :, near:told] = self.placed(keys[:, :, near:told], CAP - own)
+        self._write(self.read, told)
+        columns = torch.arange(told, length, dtype=torch.int32)[None]
         rows: list[dict[str, Any]] = []
-        with torch.inference_mode():
-            self.store.step(
-                self.texts.queries[:, :, :1], keys[:, :, -1:], values[:, :, -1:], column
-            )  # warms up
-            self.store.crop(1, length)
-            for i, query in enumerate(torch.split(self.texts.queries, 1, 2)):
-                exact, sdpa = timed(lambda: scaled_dot_product_attention(query, keys, values))  # noqa: B023
-                found, step = timed(lambda: self.store.step(query, keys[:, :, -1:], values[:, :, -1:], column))  # noqa: B023
-                kept = self._kept(query, keys)
-                self.store.crop(1, length)
-                error = (found - exact).norm(dim=3) / exact.norm(dim=3)
-                rows.append(
-                    {
-                        "id": i, "times_faster": sdpa / step, "step_ms": 1e3 * step, "sdpa_ms": 1e3 * sdpa,
-                        "error": float(error.max()), "kept": kept,
-                    }
-                )  # fmt: skip
-        each = len(rows) // len(self.texts.kinds)
-        return {kind: rows[i * each : (i + 1) * each] for i, kind in enumerate(self.texts.kinds)}
+        for i in (0, *range(texts.queries.shape[2])):  # the first once more: it warms up
+            keys[:, :, told:] = self.placed(texts.asking[0][:, :, i])
+            values[:, :, told:] = texts.asking[1][:, :, i]
+            query = self.placed(texts.queries[:, :, i : i + 1])
+            if own > 1:
+                store.near.write(query, keys[:, :, told:-1], values[:, :, told:-1], columns[:, :-1])
+            exact, sdpa = self.timed(lambda: scaled_dot_product_attention(query, keys, values))  # noqa: B023
+            last = (query, keys[:, :, -1:], values[:, :, -1:], columns[:, -1:])
+            found, step = self.timed(lambda: store.step(*last))  # noqa: B023
+            kept = self._kept(query, keys)
+            store.crop(own, length)
+            error = (found - exact).norm(dim=3) / exact.norm(dim=3)
+            rows.append(
+                {
+                    "id": i, "times_faster": sdpa / step, "step_ms": 1e3 * step, "sdpa_ms": 1e3 * sdpa,
+                    "error": float(error.mean()), "worst": float(error.max()), "kept": kept,
+                }
+            )  # fmt: skip
+        store.crop(told - self.read, told)
+        keys[:, :, near:], values[:, :, near:] = before
+        each = len(rows[1:]) // len(texts.kinds)
+        return {kind: rows[1 + i * each :][:each] for i, kind in enumerate(texts.kinds)}
 
     def _kept(self, query: Tensor, keys: Tensor) -> float:
-        """The share of exact attention on what the step reads, mean over heads."""
+        """The share of exact attention on the keys that the step reads, mean over heads."""
         store, scale = self.store, WIDTH**-0.5
+        if not store.blocks:
+            return 1.0
         every = (query @ keys.transpose(2, 3)).mul(scale).logsumexp(3)
         near = (query @ store.near.keys.transpose(2, 3)).mul(scale).logsumexp(3)
-        token, real = store.choose(query)
-        far = store.far["pairs"].rows.flatten(0, 3)[token][:, :, 0, :, :WIDTH]
-        far = (query @ far.transpose(2, 3)).mul(scale).masked_fill(~real, -float("inf")).logsumexp(3)
+        chosen = store.choose(query)
+        far = store.far["pairs"].rows.flatten(0, 3)[chosen.token][:, :, 0, :, :WIDTH]
+        far = (query @ far.transpose(2, 3)).mul(scale).masked_fill(~chosen.real, -float("inf")).logsumexp(3)
         return float((near.logaddexp(far) - every).exp().mean())
 
-
-def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    begun = time.perf_counter()
-    out = work()
-    return out, time.perf_counter() - begun
+    def timed(self, work: Callable[[], Tensor]) -> tuple[Tensor, float]:
+        begun = self.clock()
+        out = work()
+        return out, self.clock() - begun
