@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -13,6 +14,7 @@ from mnemic.bench import claims
 from mnemic.bench.runner import Options
 from mnemic.bench.scrambled import scrambled, shuffled
 from mnemic.bench.tasks import kv_claims
+from mnemic.models import load_reference
 
 CLAIMED = [each.name for each in recipes.recipes("kv") if each.claim() is not None]
 
@@ -57,3 +59,17 @@ def test_claims_are_measured_on_the_same_cases_at_equal_bytes(tmp_path: Path) ->
     full = kv_claims.LENGTH * 4096
     assert all(full / 8 < nbytes <= full / 4 for nbytes in outcome.extra["sizes"].values())
     assert claims.check(recipes.load("kv", "tova").CLAIM, outcome)["n"] == 2
+
+
+def test_a_question_that_was_known_while_choosing_is_asked_once() -> None:
+    model, _ = load_reference()
+    text, (question, answer) = kv_claims.page(np.random.default_rng(0), "needle_known")
+    assert text[-2:].tolist() == question
+    cache = kv_claims.read(model, kv.policy("full"), None, text[None])
+    kv_claims.take_back(cache, len(question))
+    assert cache.get_seq_length() == kv_claims.LENGTH - 2
+    assert kv_claims.said(model, cache, [question]) == answer
+    tight = kv.policy("snapkv", recent=8, block=8)
+    cache = kv_claims.read(model, tight, kv_claims.LENGTH * 1024, text[None])
+    kv_claims.take_back(cache, len(question))
+    assert int(cache.layers[0].store.columns.max()) == kv_claims.LENGTH - 3

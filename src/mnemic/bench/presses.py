@@ -42,15 +42,15 @@ def measure(model: Any, press: Any, pages: Any, kinds: list[str]) -> dict[str, A
         for first in range(0, len(texts), ROWS):
             some = slice(first, first + ROWS)
             cache = read(model, press, texts[some])
+            owned = {
+                t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+                for layer in cache.layers
+                for t in (layer.keys, layer.values)
+            }
+            found["nbytes"] = sum(owned.values()) / len(texts[some])
             said = ask(model, cache, questions[some], texts.shape[1])
             right += (said.numpy() == pages[f"{kind}_answer"][some]).astype(float).tolist()
         found[kind] = right
-        owned = {
-            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-            for layer in cache.layers
-            for t in (layer.keys, layer.values)
-        }
-        found["nbytes"] = sum(owned.values()) / len(texts[some])
     found["seconds"] = time.process_time() - began
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         read(model, press, texts[:1])

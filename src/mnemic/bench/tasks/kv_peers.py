@@ -20,19 +20,19 @@ from mnemic.types import Ints, MnemicError
 NAME = "kv_peers"
 FOLDER = None
 PROTOCOL = """The reference model reads pages of 448 tokens with 24 facts among filler, 25 at a time, and is
-then asked for the value of one (as in the bench kv_claims: needle, the question not known while reading;
-needle_known, it also ends the page), here and under kvpress in an environment of its own, in the same run.
-Each method may keep the same share of the tokens' bytes, by default a quarter (ThinK: every token, 60% of the
-channels of keys); here that share pays for all that a cache owns, what is kept beside the pairs too. Sinks 4,
-windows 8, blocks 8. kvpress reads a page whole and compresses at its end; here what is kept is chosen while
-reading. freed: the share of the full cache's bytes that is no longer held when the page was read, from the
-storages of the cache's tensors; peak_mib: the most memory held at any time while one page is read, every
-allocation counted; seconds: processor time of reading and asking all pages, one thread. Needs peers=PYTHON,
-the interpreter of an environment with kvpress (python -m venv peers; peers/bin/pip install torch kvpress
-"transformers<5.3"). Options: share=0.25, cases=100."""
+then asked for the value of one (as in the bench kv_claims, the question not known while reading), here and
+under kvpress in an environment of its own, in the same run. Each method may keep the same share of the tokens'
+bytes, by default a quarter (ThinK: every token, 60% of the channels of keys); here that share pays for all
+that a cache owns, what is kept beside the pairs too. Sinks 4, windows 8, blocks 8. kvpress reads a page whole
+and compresses at its end; here what is kept is chosen while reading. freed: the share of the full cache's
+bytes that is no longer held when the page was read, from the storages of the cache's tensors; peak_mib: the
+most memory held at any time while one page is read, every allocation counted; seconds: processor time of
+reading and asking all pages, one thread. Needs peers=PYTHON, the interpreter of an environment with kvpress
+(python -m venv peers; peers/bin/pip install torch kvpress "transformers<5.3"). Options: share=0.25,
+cases=100."""
 
 METHODS = ("full", "streaming", "snapkv", "tova", "pyramidkv", "h2o", "think")
-KINDS = ("needle", "needle_known")
+KINDS = ("needle",)
 
 
 def run(data: Path | None, options: Options) -> Outcome:
