@@ -90,3 +90,10 @@ def test_about_is_the_share_of_the_head_the_name_covers() -> None:
     assert hops.about(terms("Petra"), page) == 0.0
     assert hops.about(terms("Lindqvist Petra"), "Born as Anna, Petra Lindqvist films.") == hops.EARLY
     assert hops.about([], page) == 0.0
+
+
+def test_the_capital_of_a_sentence_makes_no_name() -> None:
+    text = "Hardly anyone came. Leland is a village. Carts stood by the mill, and Ada ran. Ada waved."
+    assert hops.names(text) == ["Leland", "Ada"]
+    assert hops.head("Hardly anyone came.") == []
+    assert hops.head("Norland is a village with one inn.") == ["norland"]

@@ -40,15 +40,27 @@ _OPENER = pattern(
     | with )['’,]*""",
     re.VERBOSE | re.IGNORECASE,
 )
+_SAYS = pattern(
+    r"['’]s\b|\s+(?:is|are|was|were|has|have)\b|\s*\("
+)  # goes on after a name, seldom after another opener
 _SENTENCE_END = pattern(r"(?<=[a-z0-9)])[.!?]\s")
 _BRACKETS = pattern(r"\([^)]*\)")
 _TITLE_WORDS = 12  # a longer first line is no title
 
 
 def names(text: str) -> list[str]:
-    """Proper names in `text`, in order, each once: capitalised runs, and the parts of joined ones."""
+    """Proper names in `text`, in order, each once: capitalised runs, and the parts of joined ones.
+
+    The capital of a sentence's first word says nothing: alone, it is a name only if it stands so within a
+    sentence too, or if something is said of it ("Leland is a village").
+    """
     found: dict[str, None] = {}
-    for match in _NAME.finditer(text):
+    matches = list(_NAME.finditer(text))
+    opening = [_opens(text, match.start()) for match in matches]
+    inside = {match[0] for match, first in zip(matches, opening, strict=True) if not first}
+    for match, first in zip(matches, opening, strict=True):
+        if first and match[0].isalpha() and match[0] not in inside and not _SAYS.match(text, match.end()):
+            continue
         words = match[0].split()
         while words and _OPENER.fullmatch(words[0]):
             words.pop(0)
@@ -57,6 +69,12 @@ def names(text: str) -> list[str]:
             if len(part) > 2 and not part.isdigit():
                 found.setdefault(part)
     return list(found)
+
+
+def _opens(text: str, at: int) -> bool:
+    """Whether a sentence begins at character `at`."""
+    before = text[max(at - 4, 0) : at].rstrip(" \"'“‘(")
+    return at == 0 or not before or before[-1] in ".!?…\n"
 
 
 def head(text: str) -> list[str]:
