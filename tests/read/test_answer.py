@@ -140,6 +140,7 @@ OWN = "I started as a carpenter in the shipyard."
     [
         ((FRIEND, "Nora got promoted to head nurse."), "me", "not in memory"),
         ((FRIEND, OWN), "me", "carpenter"),
+        ((FRIEND, "Started as a glazier today."), "me", "glazier"),
         ((OWN,), "assistant", "not in memory"),
     ],
 )

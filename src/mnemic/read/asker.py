@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from mnemic.index.words import terms
 from mnemic.read.extract import Statement
+from mnemic.read.kin import kin
 from mnemic.read.phrases import MONTHS, Word
 from mnemic.read.question import Question
 
@@ -48,11 +50,18 @@ def of_another(words: Sequence[Word]) -> bool:
             return False
         if word.lower in ("my", "our") and not (following and following.lower.removesuffix("'s") in _PEOPLE):
             return False
-    opening = next((w for w in words if w.kind not in ("adverb", "conj", "comma", "quote")), None)
-    if opening is None:
+    rest = [w for w in words if w.kind not in ("adverb", "conj", "comma", "quote")]
+    if not rest:
         return False
-    named = opening.kind == "name" and opening.lower not in MONTHS
-    return named or opening.lower in _OTHERS or _people(words[:3])
+    return _person(*rest[:2]) or rest[0].lower in _OTHERS or _people(words[:3])
+
+
+def _person(opening: Word, following: Word | None = None) -> bool:
+    """Whether the word that opens a sentence names somebody: a verb may follow, it is none itself ("Moved")."""
+    if opening.kind != "name" or opening.lower in MONTHS or opening.lower.endswith(("ed", "ing")):
+        return False
+    ordinary = any(kin(s) for s in opening.stems) or opening.stems != tuple(terms(opening.lower))
+    return not ordinary and following is not None and following.kind in ("open", "aux", "name")
 
 
 def _people(words: Sequence[Word]) -> bool:
