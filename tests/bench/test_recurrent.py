@@ -85,5 +85,5 @@ def test_a_run_goes_on_where_it_stopped_and_a_changed_one_starts_anew(
 def test_an_unknown_task_or_preset_is_refused() -> None:
     with pytest.raises(MnemicError, match="no recall task 'chess'; there are: associative, joint"):
         recurrent.run(None, runner.Options(extra={"task": "chess"}))
-    with pytest.raises(MnemicError, match="no preset 'days'; there are: minutes, hours"):
+    with pytest.raises(MnemicError, match="no preset 'days'; there are: minutes, hour, hours"):
         recurrent.run(None, runner.Options(extra={"preset": "days"}))
