@@ -22,8 +22,7 @@ CLAIMED = [each.name for each in recipes.recipes("kv") if each.claim() is not No
 @pytest.mark.parametrize("method", CLAIMED)
 def test_a_twin_takes_the_same_bytes_and_answers_otherwise(method: str) -> None:
     model = tiny.build("llama", num_hidden_layers=4)
-    small = tiny.small(method) | ({"local": 0.5} if method == "keyformer" else {})  # a share there
-    policy = kv.policy(method, **small).prepared(model)
+    policy = kv.policy(method, **tiny.small(method)).prepared(model)
     budget = None if method == "minicache" else 64 * 4 * 2 * 2 * 8 * 4
     ids, asked = tiny.ids(1, 128), tiny.ids(1, 4, seed=1)
     found = []

@@ -188,7 +188,7 @@ def test_noise_is_gumbel_drawn_by_place_and_never_twice() -> None:
 
 def test_accumulated_attention_with_noise_and_temperature_against_a_loop() -> None:
     torch.manual_seed(0)
-    method = policy("keyformer", block=4, ramp=10, sinks=0, local=0.0)
+    method = policy("keyformer", block=4, ramp=10, sinks=0, share=0.0)
     slots = Noisy(scale=0.5, block=4, watch=True, headwise=True)
     query, keys = torch.randn(1, 4, 12, 8), torch.randn(1, 2, 12, 8)
     expected = torch.zeros(2, 12, dtype=torch.float64)

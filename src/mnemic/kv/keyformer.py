@@ -4,7 +4,7 @@
     tau_i = tau + (tau_end - tau)·min(1, i / ramp)
 
 Once tokens are let go, a softmax shares their attention among those that stayed; the noise and the rising
-temperature smooth that. `local`, a share of the slots, is always recent. (Paper 127.)
+temperature smooth that. A `share` of the slots is always recent. (Paper 127.)
 
 Departs from the paper: noise is drawn by seed, layer, head and place in the text, so that reading again gives
 the same; the temperature rises with the text read (there: from the end of the prompt over what is generated);
@@ -55,11 +55,11 @@ class Noisy(Slots):
 
 @dataclass(frozen=True, kw_only=True)
 class Keyformer(Scored):
-    """`local` is w / k of the paper; `ramp` the tokens over which the temperature rises."""
+    """`share` is w / k of the paper, 0 to 1; `ramp` the tokens over which the temperature rises."""
 
     sinks: int = 0
     recent: int = 1
-    local: float = 0.3
+    share: float = 0.3
     tau: float = 1.0
     tau_end: float = 2.0
     ramp: int = 4096
@@ -99,5 +99,5 @@ class Keyformer(Scored):
         attention = attention.masked_fill((asking == PAD)[:, None, :, None], 0.0)
         total = score.accumulated(slots, score.shared(attention, g))
         kept = len(slots) if slots.capacity is None else slots.capacity - slots.block
-        recent = max(self.recent, int(self.local * kept))
+        recent = max(self.recent, int(self.share * kept))
         return score.protect(total, slots.columns, self.sinks, recent, slots.window)

@@ -35,7 +35,6 @@ SETTINGS = {
     "room": 64, "exact": 0, "middle": 16, "last": 8, "vital": 32, "per_fine": 2,
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
-    "keyformer": {"local": 0.3},  # a share there
     "sentencekv": {"longest": 8},
     "em-llm": {"window": 128, "shortest": 4, "longest": 16},
 }
