@@ -10,7 +10,7 @@ import tiny
 import torch
 
 from mnemic import kv, recipes
-from mnemic.bench import claims
+from mnemic.bench import bounded, claims
 from mnemic.bench.runner import Options
 from mnemic.bench.scrambled import scrambled, shuffled
 from mnemic.bench.tasks import kv_claims
@@ -55,7 +55,7 @@ def test_claims_are_measured_on_the_same_cases_at_equal_bytes(tmp_path: Path) ->
     assert list(outcome.systems) == ["h2o 25%", "tova 25%", "tova 25%, scrambled"]
     ids = [[row["id"] for row in rows] for rows in outcome.systems.values()]
     assert ids[0] == ids[1] == ids[2]
-    full = kv_claims.LENGTH * 4096
+    full = bounded.LENGTH * 4096
     assert all(full / 8 < nbytes <= full / 4 for nbytes in outcome.extra["sizes"].values())
     assert claims.check(recipes.load("kv", "tova").CLAIM, outcome)["n"] == 2
 
@@ -64,11 +64,11 @@ def test_a_question_that_was_known_while_choosing_is_asked_once() -> None:
     model, _ = load_reference()
     text, (question, answer) = kv_claims.page(np.random.default_rng(0), "needle_known")
     assert text[-2:].tolist() == question
-    cache = kv_claims.read(model, kv.policy("full"), None, text[None])
-    kv_claims.take_back(cache, len(question))
-    assert cache.get_seq_length() == kv_claims.LENGTH - 2
+    cache = bounded.read(model, kv.policy("full"), None, text[None])
+    bounded.take_back(cache, len(question))
+    assert cache.get_seq_length() == bounded.LENGTH - 2
     assert kv_claims.said(model, cache, [question]) == answer
     tight = kv.policy("snapkv", recent=8, block=8)
-    cache = kv_claims.read(model, tight, kv_claims.LENGTH * 1024, text[None])
-    kv_claims.take_back(cache, len(question))
-    assert int(cache.layers[0].store.columns.max()) == kv_claims.LENGTH - 3
+    cache = bounded.read(model, tight, bounded.LENGTH * 1024, text[None])
+    bounded.take_back(cache, len(question))
+    assert int(cache.layers[0].store.columns.max()) == bounded.LENGTH - 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mnemic.bench import stats
+from mnemic.bench.bounded import LENGTH, OWN, SETTINGS, fitted, pair_nbytes, read, take_back
 from mnemic.bench.runner import Options, Outcome, Row, save
 from mnemic.types import Ints, MnemicError
 from mnemic.worlds import tokens
@@ -20,19 +20,21 @@ from mnemic.worlds import tokens
 NAME = "frontier"
 FOLDER = None
 PROTOCOL = """The reference model reads a page of 448 tokens into a cache of 50, 25, 12.5, 6 or 3% of
-the full cache's bytes, is asked three questions it did not know while reading, and keeps what it reads.
+the full cache's bytes, is asked three questions one after the other, and keeps what it reads.
 needle (one of 24 facts), keyvalue (223 facts and nothing else), threads (3 hops), order (which key was told
-first): the share of first questions whose every answer token is the greedy one; X_third: the same of third
-questions; copy_surprise: nats a token of the second half of a page that writes a string
-twice (its perplexity is e to that). A case
-is a page. Methods are set for a window of 512 (sinks 4, recent 8, block 8, where they have them). A method
-whose least size is above the bytes has no row: extra.too_small. Of two tiers the bytes are those of the
-fast one. Options: methods=NAMES, cases=100, shares=0.5,0.25."""
+first): the share of first questions whose every answer token is the greedy one, none of them known while
+reading; X_third: the same of third questions; X_seen, X_seen_third: the page ended with the first question,
+so that what was kept was chosen with it in sight, was taken back (the last tokens are kept by every method)
+and asked, and two others after it. copy_surprise: nats a token of the second half of a page that writes a
+string twice (its perplexity is e to that). A case is a page. Methods are set for a window of 512 (sinks 4,
+recent 8, block 8; the rest: mnemic.bench.bounded), and where that is above the bytes, smaller (LESS in the
+task; extra.settings says which); a method whose least size is above them all the same has no row
+(extra.too_small). Of two tiers the bytes are those of the fast one. Options: methods=NAMES, cases=100,
+shares=0.5,0.25."""
 
 CASES, ROWS = 100, 50  # pages, and how many of them are read side by side
 SHARES = "0.5,0.25,0.125,0.06,0.03"
-LENGTH = 448  # tokens of a page; with its questions it stays inside the model's window
-SETTINGS = {"sinks": 4, "recent": 8, "block": 8, "local": 16, "window": 8, "chosen": 2, "length": 128}
+LESS = {"sinks": 2, "recent": 4, "local": 8, "chosen": 1, "residual": 8, "room": 8, "middle": 4, "vital": 8}
 TASKS = ("needle", "keyvalue", "threads", "order")
 Question = tuple[list[int], list[int]]
 
@@ -51,6 +53,7 @@ def run(data: Path | None, options: Options) -> Outcome:
     systems: dict[str, list[Row]] = {"full": _kept(folder, model, "full", 1.0, cases, options)["rows"]}
     too_small: dict[str, str] = {}
     sizes: dict[str, int] = {}
+    settings: dict[str, str] = {}
     for method in wanted:
         for share in shares if method != "full" else ():
             done = _kept(folder, model, method, share, cases, options)
@@ -58,9 +61,9 @@ def run(data: Path | None, options: Options) -> Outcome:
             if "refused" in done:
                 too_small[name] = done["refused"]
                 continue
-            systems[name], sizes[name] = done["rows"], done["nbytes"]
+            systems[name], sizes[name], settings[name] = done["rows"], done["nbytes"], done["settings"]
     extra = {
-        "model": fingerprint(model)[:16], "sizes": sizes, "too_small": too_small,
+        "model": fingerprint(model)[:16], "sizes": sizes, "settings": settings, "too_small": too_small,
         "curves": _curves(systems, options.seed), "best": _best(systems, shares),
     }  # fmt: skip
     return Outcome(systems=systems, default="full", extra=extra)
@@ -82,7 +85,9 @@ def _kept(folder: Path, model: Any, method: str, share: float, cases: list[int],
     """What this method got, from an earlier run with the same model and cases where there was one."""
     from mnemic.kv.files import fingerprint
 
-    about = json.dumps([PROTOCOL, SETTINGS, fingerprint(model), method, share, options.seed, list(cases)])
+    about = json.dumps(
+        [PROTOCOL, SETTINGS, OWN, LESS, fingerprint(model), method, share, options.seed, list(cases)]
+    )
     path = folder / f"{method}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.json"
     if not path.exists():
         save(_measure(model, method, share, cases, options), path)
@@ -90,78 +95,67 @@ def _kept(folder: Path, model: Any, method: str, share: float, cases: list[int],
 
 
 def _measure(model: Any, method: str, share: float, cases: list[int], options: Options) -> dict[str, Any]:
-    from mnemic import kv
+    """What a method set for these windows gets, set smaller where that does not fit."""
+    settings = SETTINGS | OWN.get(method, {})
+    try:
+        return _asked(model, method, settings, share, cases, options) | {"settings": "usual"}
+    except MnemicError:
+        pass
+    try:
+        return _asked(model, method, settings | LESS, share, cases, options) | {"settings": "less"}
+    except MnemicError as error:
+        return {"refused": str(error)}
 
-    known = {field.name for field in dataclasses.fields(kv.policy(method))}
-    policy = kv.policy(method, **{name: value for name, value in SETTINGS.items() if name in known})
-    policy = policy.prepared(model)
+
+def _asked(
+    model: Any, method: str, settings: dict[str, Any], share: float, cases: list[int], options: Options
+) -> dict[str, Any]:
+    """The rows of all pages, and the bytes a page takes at most."""
+    policy = fitted(model, method, settings)
     rows: list[Row] = []
     nbytes = 0
-    starts = range(0, len(cases), ROWS)
-    for first in options.progress(starts, f"{method} {100 * share:g}%"):
+    for first in options.progress(range(0, len(cases), ROWS), f"{method} {100 * share:g}%"):
         some = cases[first : first + ROWS]
         found: list[Row] = [{"id": f"{options.seed}.{case}"} for case in some]
+        budget = None if method == "full" else int(share * LENGTH * len(some) * pair_nbytes(model))
         for number, task in enumerate((*TASKS, "copy")):
-            pages = [_page(task, np.random.default_rng([options.seed, case, number])) for case in some]
-            texts = np.stack([text for text, _ in pages])
-            budget = None if method == "full" else int(share * LENGTH * len(some) * _pair(model))
-            try:
-                cache = _read(model, policy, budget, texts)
+            for seen in (False, True) if task != "copy" else (False,):
+                drawn = [_page(task, np.random.default_rng([options.seed, c, number]), seen) for c in some]
+                cache = read(model, policy, budget, np.stack([text for text, _ in drawn]))
                 nbytes = max(nbytes, cache.nbytes // len(some))
-                turns = [
-                    _said(model, cache, [questions[i] for _, questions in pages])
-                    for i in range(len(pages[0][1]))
-                ]
-            except MnemicError as error:
-                return {"refused": str(error)}
-            for row, first_said, third_said in zip(found, turns[0], turns[-1], strict=True):
-                if task == "copy":
-                    row["copy_surprise"] = first_said[1]
-                else:
-                    row[task], row[f"{task}_third"] = first_said[0], third_said[0]
+                if seen:
+                    take_back(cache, len(drawn[0][1][0][0]))
+                turns = [_said(model, cache, list(each)) for each in zip(*(q for _, q in drawn), strict=True)]
+                name = f"{task}_seen" if seen else task
+                for row, first_said, third_said in zip(found, turns[0], turns[-1], strict=True):
+                    if task == "copy":
+                        row["copy_surprise"] = first_said[1]
+                    else:
+                        row[name], row[f"{name}_third"] = first_said[0], third_said[0]
         rows += found
     return {"rows": rows, "nbytes": nbytes}
 
 
-def _pair(model: Any) -> int:
-    """Bytes of a token in a full cache."""
-    config = model.config
-    return int(
-        2 * model.dtype.itemsize * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    )
-
-
-def _page(task: str, rng: np.random.Generator) -> tuple[Ints, list[Question]]:
-    """A text, and three questions about it (for copy, the one continuation)."""
+def _page(task: str, rng: np.random.Generator, seen: bool) -> tuple[Ints, list[Question]]:
+    """A text, and three questions about it (for copy, the one continuation); it ends with a first one seen."""
     if task == "copy":
         page = tokens.copy(rng, LENGTH)
         half = int(np.flatnonzero(page.ids == tokens.AGAIN)[0])
         rest = page.ids[half + 2 :].tolist()
         return page.ids[:half], [(page.ids[half : half + 2].tolist(), rest)]
-    if task == "keyvalue":
-        told = tokens.facts(rng, LENGTH // 2 - 1)
-        text = tokens.tell(rng, told, LENGTH)
-    else:
-        linked = tokens.facts(rng, 24, 9 if task == "threads" else 0)
-        told = rng.permutation(linked)
-        text = tokens.tell(rng, told, LENGTH)
+    length = LENGTH - (3 if task == "order" else 2) * seen
+    linked = tokens.facts(rng, length // 2 - 1 if task == "keyvalue" else 24, 9 if task == "threads" else 0)
+    told = linked if task == "keyvalue" else rng.permutation(linked)
+    text = tokens.tell(rng, told, length)
     rows = rng.choice(len(told), 6, replace=False).tolist()
     if task == "order":
-        return text, [tokens.ask_first(told, *rows[2 * i : 2 * i + 2]) for i in range(3)]
-    if task == "threads":
+        asked = [tokens.ask_first(told, *rows[2 * i : 2 * i + 2]) for i in range(3)]
+    elif task == "threads":
         places = {int(key): row for row, key in enumerate(told[:, 0])}
-        return text, [tokens.ask_thread(told, places[int(linked[3 * i, 0])], 3) for i in range(3)]
-    return text, [tokens.ask_value(told, row) for row in rows[:3]]
-
-
-def _read(model: Any, policy: Any, budget: int | None, texts: Ints) -> Any:
-    import torch
-
-    from mnemic import kv
-
-    cache = kv.attach(model, policy, budget=budget)
-    kv.read(model, cache, torch.from_numpy(texts), progress=False)
-    return cache
+        asked = [tokens.ask_thread(told, places[int(linked[3 * i, 0])], 3) for i in range(3)]
+    else:
+        asked = [tokens.ask_value(told, row) for row in rows[:3]]
+    return np.concatenate([text, asked[0][0]]) if seen else text, asked
 
 
 def _said(model: Any, cache: Any, asked: list[Question]) -> list[tuple[float, float]]:
@@ -183,7 +177,9 @@ def _said(model: Any, cache: Any, asked: list[Question]) -> list[tuple[float, fl
 
 def _curves(systems: dict[str, list[Row]], seed: int) -> dict[str, Any]:
     """A plot a metric: its mean and interval against the share of bytes, a line a method."""
-    metrics = [f"{task}{kind}" for task in TASKS for kind in ("", "_third")] + ["copy_surprise"]
+    metrics = [f"{task}{kind}" for task in TASKS for kind in ("", "_third", "_seen", "_seen_third")] + [
+        "copy_surprise"
+    ]
     curves = {}
     for metric in metrics:
         lines: dict[str, list[list[float]]] = {}

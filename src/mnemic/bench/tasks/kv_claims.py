@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mnemic.bench.bounded import LENGTH, OWN, SETTINGS, fitted, pair_nbytes, read, take_back
 from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.types import Ints, MnemicError
 from mnemic.worlds import tokens
@@ -25,19 +25,11 @@ cases are asked one by one after it was read once, in the bytes of 448 tokens (o
 needle; or it ends with 96 different tokens, which are written again: copied, a case a token, right when it is
 the greedy one. A case is a page, a fact or a token. "METHOD, scrambled" draws by lot what the method chooses
 (mnemic.bench.scrambled). Only those metrics are measured that a claim of a method asks for. Methods are set
-for a window of 512 (sinks 4, recent 8, block 8; the rest: SETTINGS and OWN in the task). Options: cases=100,
+for a window of 512 (sinks 4, recent 8, block 8; the rest: mnemic.bench.bounded). Options: cases=100,
 methods=NAMES (those whose claims are measured)."""
 
-CASES, ROWS, LENGTH, FACTS = 100, 25, 448, 24
+CASES, ROWS, FACTS = 100, 25, 24
 LONG, LONG_FACTS, COPIED = 8192, 200, 96
-SETTINGS = {
-    "sinks": 4, "recent": 8, "block": 8, "local": 16, "window": 8, "chosen": 8, "length": 128, "residual": 16,
-    "room": 64, "exact": 0, "middle": 16, "last": 8, "vital": 32, "per_fine": 2,
-}  # fmt: skip
-OWN: dict[str, dict[str, Any]] = {
-    "sentencekv": {"longest": 8},
-    "em-llm": {"window": 128, "shortest": 4, "longest": 16},
-}
 FAR = {"block": 32, "sinks": 16}  # of the texts beyond the window
 ALIAS: dict[str, tuple[str, dict[str, Any]]] = {"window": ("streaming", {"sinks": 0})}
 LOT = ", scrambled"
@@ -88,14 +80,12 @@ def systems(methods: list[str] | None = None) -> list[tuple[str, str]]:
 
 def _policy(model: Any, system: str) -> Any:
     """The policy of a system, prepared."""
-    from mnemic import kv
     from mnemic.bench.scrambled import scrambled
 
     name, _, place = system.removesuffix(LOT).rpartition(" ")
     method, own = ALIAS.get(name, (name, {}))
-    wanted = SETTINGS | (FAR if place == "8K" else {}) | OWN.get(method, {}) | own
-    known = {field.name for field in dataclasses.fields(kv.policy(method))}
-    policy = kv.policy(method, **{key: value for key, value in wanted.items() if key in known}).prepared(model)
+    settings = SETTINGS | (FAR if place == "8K" else {}) | OWN.get(method, {}) | own
+    policy = fitted(model, method, settings)
     return scrambled(policy, model) if system.endswith(LOT) else policy
 
 
@@ -169,31 +159,6 @@ def _copied(model: Any, policy: Any, cases: list[int], seed: int) -> dict[str, A
         "rows": [{"id": f"{seed}.copied.{i}", "copied": float(right[i])} for i in cases if i < len(right)],
         "nbytes": nbytes,
     }
-
-
-def pair_nbytes(model: Any) -> int:
-    """Bytes of a token in a full cache."""
-    config = model.config
-    return int(
-        2 * model.dtype.itemsize * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    )
-
-
-def read(model: Any, policy: Any, budget: int | None, text: Ints) -> Any:
-    import torch
-
-    from mnemic import kv
-
-    cache = kv.attach(model, policy, budget=budget)
-    kv.read(model, cache, torch.from_numpy(text), progress=False)
-    return cache
-
-
-def take_back(cache: Any, count: int) -> None:
-    """Forget the last tokens though others were let go since: for stores that always keep the last ones."""
-    for layer in cache.layers:
-        layer.store.settled = 0
-    cache.crop(-count)
 
 
 def said(model: Any, cache: Any, questions: list[list[int]]) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mnemic.bench import presses
+from mnemic.bench import bounded, presses
 from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.bench.tasks import kv_claims, recurrent_speed
 from mnemic.types import Ints, MnemicError
@@ -58,7 +57,7 @@ def run(data: Path | None, options: Options) -> Outcome:
         theirs = _kvpress(options.extra["peers"], WEIGHTS, path, share)
     model, _ = load_reference()
     ours = {name: _measure(model, name, share, pages) for name in options.progress(METHODS, "methods")}
-    full = kv_claims.LENGTH * kv_claims.pair_nbytes(model)
+    full = bounded.LENGTH * bounded.pair_nbytes(model)
     systems: dict[str, list[Row]] = {}
     failed = {}
     for method in METHODS:
@@ -91,15 +90,12 @@ def _measure(model: Any, method: str, share: float, pages: dict[str, Ints]) -> d
     """What `mnemic.bench.presses` measures of kvpress, of this method here."""
     import torch
 
-    from mnemic import kv
-
-    known = {field.name for field in dataclasses.fields(kv.policy(method))}
-    policy = kv.policy(method, **{k: v for k, v in kv_claims.SETTINGS.items() if k in known})
+    policy = bounded.fitted(model, method, bounded.SETTINGS)
     ratio = None if method in ("full", "think") else share
-    token, threads = kv_claims.pair_nbytes(model), torch.get_num_threads()
+    token, threads = bounded.pair_nbytes(model), torch.get_num_threads()
 
     def read(text: Ints) -> Any:
-        return kv_claims.read(model, policy, None if ratio is None else int(ratio * text.size * token), text)
+        return bounded.read(model, policy, None if ratio is None else int(ratio * text.size * token), text)
 
     torch.set_num_threads(1)
     try:
@@ -122,7 +118,7 @@ def _measure(model: Any, method: str, share: float, pages: dict[str, Ints]) -> d
 
 def _kvpress(python: str, weights: Path, pages: Path, share: float) -> dict[str, Any]:
     """What kvpress makes of the pages, by method."""
-    settings = [str(kv_claims.SETTINGS[name]) for name in ("sinks", "recent")]
+    settings = [str(bounded.SETTINGS[name]) for name in ("sinks", "recent")]
     given = [python, str(presses.__file__), str(weights), str(pages), str(share), *settings]
     try:
         done = subprocess.run(given, capture_output=True, text=True, check=True)
