@@ -49,6 +49,26 @@ def test_an_open_loop_counts_the_waiting_that_a_closed_loop_hides() -> None:
     assert {one.status for one in opened} == {200}
 
 
+def test_a_connection_that_the_server_closed_while_idle_is_opened_anew() -> None:
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async def go() -> list[int]:
+        server = await asyncio.start_server(one, "127.0.0.1", 0)
+        line = await load.Line.open(server.sockets[0].getsockname()[1])
+        statuses = []
+        for _ in range(3):
+            statuses.append(await line.post("/", {}))
+            await asyncio.sleep(0.02)
+        line.close()
+        server.close()
+        return statuses
+
+    assert asyncio.run(go()) == [200, 200, 200]
+
+
 def test_seconds_are_counted_whole() -> None:
     done = [Done("recall", 0, end, 200) for end in (0.1, 0.9, 1.5, 2.2, 2.3, 3.1)]
     assert load.each_second(done) == [2, 1, 2]

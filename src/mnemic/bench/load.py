@@ -33,14 +33,14 @@ class Done:
 
 
 class Line:
-    """One connection that is kept open."""
+    """One connection that is kept open; where the server has closed it, being idle, another takes its place."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._port, self._reader, self._writer = port, reader, writer
 
     @classmethod
     async def open(cls, port: int) -> Line:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        return cls(port, *await asyncio.open_connection("127.0.0.1", port))
 
     async def post(self, path: str, body: dict[str, Any]) -> int:
         """The status of the answer, once it is here whole."""
@@ -61,6 +61,9 @@ class Line:
         return spent
 
     async def _ask(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        if self._reader.at_eof():
+            self.close()
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         content = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
