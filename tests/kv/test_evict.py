@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracle import kept_at_each_block, masked_logits
 from tiny import build, ids, small
 
-from mnemic import kv, recipes
+from mnemic import kv
 from mnemic.kv.attach import policy
 from mnemic.kv.keyformer import Noisy
 from mnemic.kv.merged import Merging
@@ -22,7 +22,7 @@ from mnemic.kv.pyramidkv import PyramidKV
 from mnemic.kv.score import gumbel
 from mnemic.kv.slots import Slots
 
-EVICTING = [n for n in recipes.names("kv") if isinstance(policy(n), Scored | PyramidKV)]
+EVICTING = [n for n in kv.names() if isinstance(policy(n), Scored | PyramidKV)]
 DROPPING = [name for name in EVICTING if not isinstance(policy(name), Merging)]
 OPTIONS: dict[str, dict[str, Any]] = {
     "streaming": {"positions": "true"},
@@ -211,7 +211,7 @@ def test_no_two_methods_remember_the_same() -> None:
     """On random weights and one budget: two methods with the same logits would be one."""
     model = build("llama")
     x, found = ids(1, 240), {}
-    for method in recipes.names("kv"):
+    for method in kv.names():
         budget = None if method == "full" else 40_000
         cache = kv.attach(model, method, budget=budget, **small(method))
         with torch.inference_mode():

@@ -10,9 +10,9 @@ import torch
 from tiny import ARCHITECTURES, build, ids, quick
 from transformers import DynamicCache
 
-from mnemic import kv, recipes
+from mnemic import kv
 
-POLICIES = [*recipes.names("kv"), "duo-attention over kivi", "pyramidkv over keyformer"]
+POLICIES = [*kv.names(), "duo-attention over kivi", "pyramidkv over keyformer"]
 ROOM = "64MiB"  # more than any text here needs
 LENGTH = 90
 

@@ -10,7 +10,7 @@ import torch
 from tiny import build, ids, quick, small
 from transformers import DynamicCache
 
-from mnemic import kv, recipes
+from mnemic import kv
 from mnemic.kv.policy import parse_bytes
 from mnemic.types import MnemicError
 
@@ -108,7 +108,7 @@ def test_a_quantised_model_reads_through_a_cache_of_what_it_computes_in(method: 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("method", recipes.names("kv"))
+@pytest.mark.parametrize("method", kv.names())
 def test_a_text_shorter_than_every_window_is_the_stock_cache(method: str) -> None:
     model, x = build("mistral"), ids(1, 3)
     expected = run(model, DynamicCache(config=model.config), x)
@@ -206,7 +206,7 @@ def test_rows_can_be_repeated_and_chosen(llama: Any) -> None:
     torch.testing.assert_close(run(llama, cache, x[[1, 0], 15:]), expected[[1, 0]], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("method", [*recipes.names("kv"), "duo-attention over kivi", "pyramidkv over h2o"])
+@pytest.mark.parametrize("method", [*kv.names(), "duo-attention over kivi", "pyramidkv over h2o"])
 def test_a_saved_cache_goes_on_as_if_it_had_never_been_closed(llama: Any, method: str, tmp_path: Path) -> None:
     x = ids(2, 120)
     mask = torch.ones_like(x)

@@ -14,7 +14,7 @@ from tiny import build, ids
 from torch import Tensor
 from transformers import DynamicCache
 
-from mnemic import kv, recipes
+from mnemic import kv
 from mnemic.kv.attach import policy
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.mapped import Mapped
@@ -24,7 +24,7 @@ from mnemic.segment.events import Events
 from mnemic.types import MnemicError, Stream
 
 LENGTH = 150
-RECALLING = [name for name in recipes.names("kv") if isinstance(policy(name), InfLLM)]
+RECALLING = [name for name in kv.names() if isinstance(policy(name), InfLLM)]
 SMALL = {"block": 8, "sinks": 4, "local": 20}
 
 

@@ -37,12 +37,15 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True, hel
 def methods_command(room: str | None, as_json: bool) -> None:
     """The published methods that are here (of one ROOM): name, paper, what each does.
 
-    For `recurrent` also the bytes of a layer's state ("+": it grows) and the operations a token costs it,
+    For `kv` also how it is used: as the cache of a model, or in a way of its own that its file shows. For
+    `recurrent` the bytes of a layer's state ("+": it grows) and the operations a token costs it,
     read 256 at once, at a width of 256 with 4 heads.
     """
     found: list[dict[str, Any]] = [
         {"room": it.room, "name": it.name, "paper": it.paper, "summary": it.summary} for it in recipes(room)
     ]
+    if room == "kv":
+        found = [each | {"kind": it.kind or "cache"} for each, it in zip(found, recipes(room), strict=True)]
     if room == "recurrent":
         from mnemic.recurrent.cost import priced
 
@@ -55,7 +58,7 @@ def methods_command(room: str | None, as_json: bool) -> None:
             grows = "+" if it["grows"] else " "
             price = f"{it['state_bytes']:>11,} B{grows}{it['operations_per_token']:>11,} op  "
         elif "kind" in it:
-            price = f"{it['kind']:<28} "
+            price = f"{it['kind']:<{10 if room == 'kv' else 28}} "
         click.echo(f"{it['room'] + '/' + it['name']:<33} {it['paper'] or '':>4}  {price}{it['summary']}")
     return None
 

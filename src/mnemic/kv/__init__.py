@@ -3,11 +3,31 @@
 cache = attach(model, "streaming", budget="64MiB")
 read(model, cache, ids)
 generate(model, cache, question, max_new_tokens=64)
+
+A method's file says by `KIND` how it is used: "cache" (as above, and where nothing is said) or in a way of its
+own, which the file shows: "chunks" (pairs of pieces of text, put together to a cache).
 """
 
+from typing import Literal, get_args
+
+from mnemic import recipes
 from mnemic.kv.attach import attach, detach, generate, policy, read
 from mnemic.kv.cache import MemoryCache
 from mnemic.kv.files import load, save
 from mnemic.kv.policy import Policy
+from mnemic.types import MnemicError
 
-__all__ = ["MemoryCache", "Policy", "attach", "detach", "generate", "load", "policy", "read", "save"]
+__all__ = ["MemoryCache", "Policy", "attach", "detach", "generate", "load", "names", "policy", "read", "save"]
+
+Kind = Literal["cache", "chunks"]
+
+
+def names(kind: Kind = "cache") -> list[str]:
+    """Names of all methods of a kind.
+
+    Raises:
+        MnemicError: no such kind.
+    """
+    if kind not in get_args(Kind):
+        raise MnemicError(f"there is no kind {kind!r} of method; there are: {', '.join(get_args(Kind))}")
+    return [recipe.name for recipe in recipes.recipes("kv") if (recipe.kind or "cache") == kind]

@@ -39,7 +39,10 @@ def policy(method: str, **options: Any) -> Policy:
         if isinstance(item, type) and issubclass(item, Policy) and item.__module__ == module.__name__:
             made: Policy = item(**options)
             return made
-    raise MnemicError(f"{method!r} is no method for a cache that a model can be attached with")
+    raise MnemicError(
+        f"{method!r} is no method for a cache that a model can be attached with; {module.__name__} "
+        "is used in a way of its own, which it shows"
+    )
 
 
 def described(chosen: Policy) -> dict[str, Any]:

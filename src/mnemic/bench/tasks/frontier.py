@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -40,6 +39,7 @@ Question = tuple[list[int], list[int]]
 
 
 def run(data: Path | None, options: Options) -> Outcome:
+    from mnemic import kv
     from mnemic.kv.files import fingerprint
     from mnemic.models import load_reference
 
@@ -48,7 +48,7 @@ def run(data: Path | None, options: Options) -> Outcome:
     cases = options.chosen(range(count), lambda i: f"{options.seed}.{i}")
     shares = [float(share) for share in options.extra.get("shares", SHARES).split(",")]
     given = options.extra.get("methods")
-    wanted = given.split(",") if given else list(_methods())
+    wanted = given.split(",") if given else kv.names()
     folder = (options.cache or Path(gettempdir()) / "mnemic-bench") / "frontier"
     systems: dict[str, list[Row]] = {"full": _kept(folder, model, "full", 1.0, cases, options)["rows"]}
     too_small: dict[str, str] = {}
@@ -67,18 +67,6 @@ def run(data: Path | None, options: Options) -> Outcome:
         "curves": _curves(systems, options.seed), "best": _best(systems, shares),
     }  # fmt: skip
     return Outcome(systems=systems, default="full", extra=extra)
-
-
-def _methods() -> Iterator[str]:
-    """The methods a cache can be attached with."""
-    from mnemic import kv, recipes
-
-    for name in recipes.names("kv"):
-        try:
-            kv.policy(name)
-        except MnemicError:
-            continue
-        yield name
 
 
 def _kept(folder: Path, model: Any, method: str, share: float, cases: list[int], options: Options) -> Any:
