@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,14 @@ def test_a_question_that_was_known_while_choosing_is_asked_once() -> None:
     cache = bounded.read(model, tight, bounded.LENGTH * 1024, text[None])
     bounded.take_back(cache, len(question))
     assert int(cache.layers[0].store.columns.max()) == bounded.LENGTH - 3
+
+
+def test_a_thread_is_told_in_the_page_and_a_draft_of_it_keeps_it() -> None:
+    model, _ = load_reference()
+    text, (question, answer) = kv_claims.thread(np.random.default_rng(0))
+    pairs = {(int(a), int(b)) for a, b in itertools.pairwise(text)}
+    hops = [question[1], *answer]
+    assert {(hops[i], hops[i + 1]) for i in (0, 2, 4)} <= pairs
+    found = [kv_claims._ahead(model, name, [0], 0) for name in ("speckv 25%", "undrafted 25%")]
+    assert [each["rows"][0]["thread_ahead"] for each in found] == [1.0, 0.0]
+    assert all(each["nbytes"] <= bounded.LENGTH * 1024 for each in found)

@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sirllm": {"positions": "true"},
     "pyramidkv": {"over": policy("snapkv", recent=4)},
     "chelsea": {"sinks": 2},
+    "speckv": {"lookahead": 2},
 }
 BUDGET = 3 * 40 * 200  # three layers, about forty slots each
 LENGTH = 150

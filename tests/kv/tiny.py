@@ -63,6 +63,7 @@ _SMALL = {
     "middle": 8,
     "room": 16,
     "exact": 0,
+    "lookahead": 2,
 }
 
 

@@ -45,7 +45,7 @@ class Scrambled(Policy):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("block", "observes", "together"):
+        for name in ("block", "observes", "together", "look"):
             object.__setattr__(self, name, getattr(self.over, name))
 
     def allocate(self, layer: Layer, nbytes: int) -> int:

@@ -179,13 +179,18 @@ class MemoryCache(Cache):  # type: ignore[misc]
         share = None if self.budget is None else self.policy.allocate(layer.shape, self.budget - own)
         return self.policy.store(layer.shape, share)
 
-    def observe(self, ids: Tensor, hidden: Tensor, mask: Tensor | None) -> None:
+    def observe(
+        self, ids: Tensor, hidden: Tensor, mask: Tensor | None, positions: Tensor | None = None
+    ) -> None:
         """Tell the stores what the piece was that they have just kept, and let them settle at a block's end.
 
         Args:
             ids: its tokens [b, q]; hidden: their last hidden states [b, q, d].
             mask: [b, seen], 0 where a token is padding; None: nowhere.
+            positions: of the tokens [b or 1, q], where the model was told them.
         """
+        if self.get_seq_length() % self.policy.block == 0:
+            self.policy.look(self, hidden, mask, positions)
         seen = None
         if self.policy.observes:
             real = torch.ones_like(ids).bool() if mask is None else mask[:, -ids.shape[1] :].bool()

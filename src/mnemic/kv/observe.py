@@ -171,7 +171,7 @@ def _split(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if stop == count:
             break
         hidden = module.forward(**piece)[0]
-        cache.observe(piece["input_ids"], hidden, piece.get("attention_mask"))
+        cache.observe(piece["input_ids"], hidden, piece.get("attention_mask"), piece.get("position_ids"))
         before.append(hidden)
         start = stop
     cache.before = before
@@ -188,7 +188,7 @@ def _join(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: An
             f"{type(cache.policy).__name__} reads a text in blocks and cannot hand out the hidden states of "
             "all layers, or attentions; leave output_hidden_states and output_attentions out"
         )
-    cache.observe(kwargs["input_ids"], output[0], kwargs.get("attention_mask"))
+    cache.observe(kwargs["input_ids"], output[0], kwargs.get("attention_mask"), kwargs.get("position_ids"))
     if not cache.before:
         return None
     hidden = torch.cat((*cache.before, output[0]), 1)

@@ -127,6 +127,12 @@ class Policy:
         """What keeps the pairs of one layer within `nbytes` (None: no limit)."""
         raise NotImplementedError
 
+    def look(self, cache: Any, hidden: Tensor, mask: Tensor | None, positions: Tensor | None) -> None:
+        """What to do with all layers when a block has gone through them and before they settle: nothing.
+
+        Called for policies that are `blockwise`; the arguments are those of `MemoryCache.observe`.
+        """
+
     def trail_nbytes(self, layer: Layer) -> int:
         """A layer's share of the hidden states that the next tokens are predicted from."""
         width = int(layer.model.config.get_text_config(decoder=True).hidden_size)

@@ -41,7 +41,8 @@ class PyramidKV(Policy):
                 f"beta = {self.beta} would give upper layers more than lower ones; beta is at least 1"
             )
         object.__setattr__(self, "over", replace(self.over, block=self.block))
-        object.__setattr__(self, "observes", self.over.observes)
+        for name in ("observes", "together", "look"):
+            object.__setattr__(self, name, getattr(self.over, name))
 
     def allocate(self, layer: Layer, nbytes: int) -> int:
         mean, least = nbytes // layer.count, self.over.least(layer)

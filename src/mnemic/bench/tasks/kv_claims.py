@@ -23,7 +23,10 @@ while reading; needle_known: it ends the page, so that what is kept is chosen by
 tokens are kept by every method), and then asked. "METHOD 8K": a text of 8,192 tokens with 200 facts, of which
 cases are asked one by one after it was read once, in the bytes of 448 tokens (of two tiers the fast one):
 needle; or it ends with 96 different tokens, which are written again: copied, a case a token, right when it is
-the greedy one. A case is a page, a fact or a token. "METHOD, scrambled" draws by lot what the method chooses
+the greedy one. thread_ahead: what follows the page is known while reading, and may be read ahead: it asks where
+a thread of three facts leads, and all five tokens of the answer must be the greedy ones; the draft is what the
+model says to it from a cache of the whole page in two bits (kivi), "undrafted" reads the question ahead and
+nothing else. A case is a page, a fact or a token. "METHOD, scrambled" draws by lot what the method chooses
 (mnemic.bench.scrambled). Only those metrics are measured that a claim of a method asks for. Methods are set
 for a window of 512 (sinks 4, recent 8, block 8; the rest: mnemic.bench.bounded). Options: cases=100,
 methods=NAMES (those whose claims are measured)."""
@@ -31,7 +34,11 @@ methods=NAMES (those whose claims are measured)."""
 CASES, ROWS, FACTS = 100, 25, 24
 LONG, LONG_FACTS, COPIED = 8192, 200, 96
 FAR = {"block": 32, "sinks": 16}  # of the texts beyond the window
-ALIAS: dict[str, tuple[str, dict[str, Any]]] = {"window": ("streaming", {"sinks": 0})}
+ALIAS: dict[str, tuple[str, dict[str, Any]]] = {
+    "window": ("streaming", {"sinks": 0}),
+    "undrafted": ("speckv", {}),
+}
+HOPS = 3
 LOT = ", scrambled"
 Question = tuple[list[int], list[int]]
 
@@ -95,6 +102,8 @@ def _measure(
     place = system.removesuffix(LOT).rpartition(" ")[2]
     if place == "8K":
         return (_copied if metric == "copied" else _far)(model, made(system), cases, seed)
+    if metric == "thread_ahead":
+        return _ahead(model, system, cases, seed)
     right: list[float] = []
     nbytes = 0
     for first in range(0, len(cases), ROWS):
@@ -159,6 +168,47 @@ def _copied(model: Any, policy: Any, cases: list[int], seed: int) -> dict[str, A
         "rows": [{"id": f"{seed}.copied.{i}", "copied": float(right[i])} for i in cases if i < len(right)],
         "nbytes": nbytes,
     }
+
+
+def _ahead(model: Any, system: str, cases: list[int], seed: int) -> dict[str, Any]:
+    """Threads asked after a page, the question and a draft of the answer read ahead while reading it."""
+    import torch
+
+    from mnemic import kv
+    from mnemic.bench.scrambled import scrambled
+    from mnemic.kv.speckv import look_ahead
+
+    rows: list[Row] = []
+    nbytes = 0
+    for case in cases:
+        text, (question, answer) = thread(np.random.default_rng([seed, 8, case]))
+        prompt = torch.from_numpy(np.concatenate([text, question]))
+        drafted = 0 if system.startswith("undrafted") else len(answer)
+        ahead = tuple(question)
+        if drafted:
+            ahead = look_ahead(
+                model, prompt, window=len(question), lookahead=drafted, method="kivi",
+                block=SETTINGS["block"], residual=SETTINGS["residual"],
+            )  # fmt: skip
+        policy = kv.policy("speckv", ahead=ahead, sinks=SETTINGS["sinks"], recent=SETTINGS["recent"], block=8)
+        policy = scrambled(policy, model, case) if system.endswith(LOT) else policy
+        budget = int(text.size * pair_nbytes(model) / 4)
+        cache = read(model, policy, budget, text[None])
+        nbytes = max(nbytes, cache.nbytes)
+        with torch.inference_mode():
+            ids = torch.tensor([[*question, *answer]])
+            greedy = model(ids, past_key_values=cache).logits[0, len(question) - 1 : -1].argmax(1)
+        right = greedy.tolist() == answer
+        rows.append({"id": f"{seed}.thread_ahead.{case}", "thread_ahead": float(right)})
+    return {"rows": rows, "nbytes": nbytes}
+
+
+def thread(rng: np.random.Generator) -> tuple[Ints, Question]:
+    """A text of LENGTH tokens with a thread among its facts, and the question where it leads."""
+    linked = tokens.facts(rng, FACTS, HOPS)
+    told = rng.permutation(linked)
+    row = int(np.flatnonzero(told[:, 0] == linked[0, 0])[0])
+    return tokens.tell(rng, told, LENGTH), tokens.ask_thread(told, row, HOPS)
 
 
 def said(model: Any, cache: Any, questions: list[list[int]]) -> list[int]:
