@@ -24,6 +24,14 @@ def test_chunks_are_measured_against_reading_anew() -> None:
     assert claims.check(load("kv", "cachecraft").CLAIM, outcome)["n"] == 3
 
 
+def test_neighbours_are_measured_beside_the_model_alone() -> None:
+    outcome = kv_beside.run(None, Options(extra={"methods": "knn-lm", "cases": "2"}, quiet=True))
+    facts = {name: [row["facts"] for row in rows] for name, rows in outcome.systems.items()}
+    assert max(facts["knn-lm"]) < min(facts["knn-lm, scrambled"])
+    assert all(0 < row["lost"] < 1 for row in outcome.systems["knn-lm"])
+    assert claims.check(load("kv", "knn-lm").CLAIM, outcome)["sabotage_fails"]
+
+
 def test_no_chunk_follows_the_one_it_followed() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

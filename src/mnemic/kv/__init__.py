@@ -5,7 +5,8 @@ read(model, cache, ids)
 generate(model, cache, question, max_new_tokens=64)
 
 A method's file says by `KIND` how it is used: "cache" (as above, and where nothing is said) or in a way of its
-own, which the file shows: "chunks" (pairs of pieces of text, put together to a cache).
+own, which the file shows: "chunks" (pairs of pieces of text, put together to a cache), "datastore" (states of a
+text beside the model).
 """
 
 from typing import Literal, get_args
@@ -19,7 +20,7 @@ from mnemic.types import MnemicError
 
 __all__ = ["MemoryCache", "Policy", "attach", "detach", "generate", "load", "names", "policy", "read", "save"]
 
-Kind = Literal["cache", "chunks"]
+Kind = Literal["cache", "chunks", "datastore"]
 
 
 def names(kind: Kind = "cache") -> list[str]:

@@ -1,4 +1,4 @@
-"""What the papers of memories beside a cache report: chunks of text reused elsewhere."""
+"""What papers of memories beside a cache report: chunks reused elsewhere, states of texts read before."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mnemic.bench.bounded import LENGTH
 from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.types import Ints, MnemicError
 from mnemic.worlds import tokens
@@ -22,10 +23,17 @@ of the chunk that follows now; inside: key and value stand in one chunk, beside 
 share of the tokens that went through the model again; divergence: nats from what the model says when it reads
 the new order anew, of the question across. "read anew" recomputes all, "chunks reused" nothing; "cachecraft,
 scrambled" as many tokens of each chunk, drawn by lot. A case is a prompt.
+knn-lm: 40 pages of 448 tokens, telling 20 of the same 100 facts each, are read into a datastore; a further page
+tells 20 of them. nats: surprise a token of it; gained, lost: share of the tokens that neighbours make likelier
+by more than a thousandth of a nat, and less likely; facts, words: nats of the values told, and of the other
+tokens. nearness: nats of entropy of what the neighbours say, on the page's tokens 32 to 127; nearness_own: on
+those that the mixture writes in their place. "scrambled" deals the tokens that followed anew among the states.
+A case is a page.
 Options: cases=200, methods=NAMES."""
 
 CASES = 200
 CHUNKS, CHUNK, INSIDE = 8, 48, 3
+KNOWN, TOLD, PAGES = 100, 20, 40
 Systems = dict[str, list[Row]]
 
 
@@ -127,4 +135,58 @@ def _asked(model: Any, cache: Any, question: list[int]) -> Any:
     return logits
 
 
-MEASURES: dict[str, Callable[[Any, list[int], Options], Systems]] = {"cachecraft": _cachecraft}
+def _knn_lm(model: Any, cases: list[int], options: Options) -> Systems:
+    import torch
+
+    from mnemic.kv.knn_lm import Datastore
+
+    rng = np.random.default_rng([options.seed, 2])
+    told = tokens.facts(rng, KNOWN)
+    store, lot = Datastore(), Datastore()
+    for _ in range(PAGES):
+        store.read(model, torch.from_numpy(tokens.tell(rng, _some(rng, told), LENGTH)))
+    lot.index.add(store.index.keys, rng.permutation(store.index.ids))
+    systems: Systems = {}
+    for case in options.progress(cases, "knn-lm"):
+        drawn = np.random.default_rng([options.seed, 3, case])
+        page = torch.from_numpy(tokens.tell(drawn, _some(drawn, told), LENGTH))
+        value = (page[1:] >= tokens.VALUES) & (page[1:] < tokens.WORDS)
+        with torch.inference_mode():
+            states = model.base_model(input_ids=page[None], use_cache=False).last_hidden_state[0]
+            logits = model.get_output_embeddings()(states)
+        alone = _nats(logits.log_softmax(-1), page)
+        mixtures = {"knn-lm": store.mix(logits, states), "knn-lm, scrambled": lot.mix(logits, states)}
+        found = {name: _nats(log_p, page) for name, log_p in mixtures.items()} | {"the model alone": alone}
+        for system, nats in found.items():
+            row: Row = {"id": f"{options.seed}.pages.{case}", "nats": float(nats.mean())}
+            row |= {"facts": float(nats[value].mean()), "words": float(nats[~value].mean())}
+            if system != "the model alone":
+                row["gained"] = float((nats < alone - 1e-3).float().mean())
+                row["lost"] = float((nats > alone + 1e-3).float().mean())
+            systems.setdefault(system, []).append(row)
+        torch.manual_seed(case)
+        attached = store.attach(model)
+        own = model.generate(page[None, :32], max_new_tokens=96, do_sample=True, top_k=0)
+        attached.remove()
+        with torch.inference_mode():
+            after = model.base_model(input_ids=own, use_cache=False).last_hidden_state[0]
+        for name, here in (("nearness", states[32:128]), ("nearness_own", after[32:])):
+            p = store.probabilities(here, logits.shape[-1])
+            systems["knn-lm"][-1][name] = float(torch.special.entr(p).sum(1).mean())
+    return systems
+
+
+def _some(rng: np.random.Generator, told: Ints) -> Ints:
+    chosen: Ints = told[rng.choice(len(told), TOLD, replace=False)]
+    return chosen
+
+
+def _nats(log_p: Any, page: Any) -> Any:
+    """Surprise of each token but the first [n - 1]."""
+    return -log_p[:-1].gather(1, page[1:, None])[:, 0]
+
+
+MEASURES: dict[str, Callable[[Any, list[int], Options], Systems]] = {
+    "cachecraft": _cachecraft,
+    "knn-lm": _knn_lm,
+}
