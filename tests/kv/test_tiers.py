@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mnemic import kv
+from mnemic.kv import slots
 from mnemic.kv.attach import policy
 from mnemic.kv.infllm import InfLLM
 from mnemic.kv.mapped import Mapped
@@ -355,3 +356,28 @@ def test_the_tokens_that_end_a_sentence_are_found_in_a_vocabulary() -> None:
             return [self.words[i] for (i,) in ids]
 
     assert sentence_ends(Vocabulary()) == (1, 2, 3, 4, 6)
+
+
+@pytest.mark.parametrize("method", ["quest", "retrieval-attention", "squeezed-attention"])
+def test_reading_several_blocks_at_a_time_keeps_what_block_by_block_keeps(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("llama")
+    x, options = ids(2, 200), {"block": 8, "sinks": 5, "local": 20}
+    if method != "squeezed-attention":
+        options["chosen"] = 2
+    together = kv.attach(model, method, **options)
+    for piece in x.split([3, 150, 47], 1):
+        kv.read(model, together, piece)
+    assert together.layers[0].store.stride == 128
+    monkeypatch.setattr(slots, "_AHEAD", 8)
+    apart = kv.attach(model, method, **options)
+    kv.read(model, apart, x)
+    assert apart.layers[0].store.stride == 8
+    for one, other in zip(together.layers, apart.layers, strict=True):
+        assert one.store.near.settled == other.store.near.settled
+        for state in ("tensors", "offloaded"):
+            found, expected = getattr(one.store, state)(), getattr(other.store, state)()
+            assert found.keys() == expected.keys()
+            for name, tensor in found.items():
+                torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0)

@@ -37,8 +37,8 @@ class Rotary:
         """cos and sin [..., n, r] of positions [..., n], computed as the model computes them; unscaled."""
         frequency = getattr(self.module, self.prefix + "inv_freq").float()
         angle = positions[..., None].float() * frequency.to(positions.device)
-        angle = torch.cat((angle, angle), dim=-1)
-        return angle.cos(), angle.sin()
+        cos, sin = angle.cos(), angle.sin()
+        return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
     @property
     def scale(self) -> float:
@@ -61,7 +61,8 @@ class Rotary:
             turned = (turned * cos + half * sin) * self.scale
         else:
             turned = (turned * cos - half * sin) / self.scale
-        return torch.cat((turned.to(x.dtype), rest), dim=-1)
+        turned = turned.to(x.dtype)
+        return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
 def rotary_of(model: Any, layer_type: str | None = None) -> Rotary:

@@ -84,13 +84,17 @@ class MemoryLayer(CacheLayerMixin):  # type: ignore[misc]
             query = self.store.rotary.lift(query, at[:, None])
         out = []
         start = 0
+        block = self.store.block
+        stride = self.store.stride if self.owner.reading and self.owner.pads is None else block
         while start < count:
-            stop = min(count, start + self.store.block - (self.seen + start) % self.store.block)
+            left = (self.seen + start) % block
+            stop = start + min(stride, left + count - start) // block * block - left  # the last end of a block
+            stop = stop if stop > start else count
             piece = slice(start, stop)
             out.append(
                 self.store.step(query[:, :, piece], keys[:, :, piece], values[:, :, piece], columns[:, piece])
             )
-            if (self.seen + stop) % self.store.block == 0 and not self.owner.policy.blockwise:
+            if (self.seen + stop) % block == 0 and not self.owner.policy.blockwise:
                 self.store.settle(self.seen + stop)
             start = stop
         self.seen += count

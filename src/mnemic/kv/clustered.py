@@ -191,9 +191,13 @@ class Clustered(TwoTiers):
         return Chosen(token, real, fine.masked_fill(fits[..., None, :], -torch.inf), centroids[..., d:], coarse)
 
     def _offload(self, index: Tensor) -> None:
-        """Cluster the leaving slots [b, 1, m] and write them sorted; padding comes last, in no cluster."""
-        near, g = self.near, self.near.keys.shape[1]
+        """Cluster each leaving block of slots [b, 1, m] and write it sorted; padding is last, in no cluster."""
         self._settle_order()
+        for block in torch.split(index, self.block, 2):
+            self._write(block)
+
+    def _write(self, index: Tensor) -> None:
+        near, g = self.near, self.near.keys.shape[1]
         rows = index.expand(-1, g, -1)[..., None]
         keys = near.keys.gather(2, rows.expand(-1, -1, -1, near.keys.shape[3]))
         values = near.values.gather(2, rows.expand(-1, -1, -1, near.values.shape[3]))

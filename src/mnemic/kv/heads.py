@@ -33,6 +33,7 @@ class Heads:
         self.block = self.parts[0][1].block
         self.rotary: Rotary | None = None
         self.reading = False
+        self.stride = self.block
 
     def __len__(self) -> int:
         return max(len(store) for _, store in self.parts)

@@ -82,7 +82,7 @@ class InfLLM(Policy):
         near = Slots(
             scale=layer.scale, capacity=capacity, block=self.block, watch=self.watch, rotary=layer.rotary(),
             cap=self.cap or min(capacity - self.block - self.sinks, trained - 1), score=self.score,
-            observes=self.observes,
+            observes=self.observes, sinks=None if self.watch else self.sinks,
         )  # fmt: skip
         return self.tiered(near, self.far(recalled))
 

@@ -29,16 +29,21 @@ class Mapped:
         return self.count
 
     def append(self, row: Tensor) -> None:
-        """Add one row of the shape that all have.
+        """Add one row of the shape that all have; see `extend`."""
+        self.extend(row[None])
+
+    def extend(self, rows: Tensor) -> None:
+        """Add rows [k, *shape].
 
         Raises:
             MnemicError: the disk is full.
         """
-        if self.reserved is None or self.count == len(self.reserved):
-            self._reserve(max(16, 2 * self.count), row)
+        count = self.count + len(rows)
+        if self.reserved is None or count > len(self.reserved):
+            self._reserve(max(16, 2 * self.count, count), rows[0])
         assert self.reserved is not None
-        self.reserved[self.count] = row
-        self.count += 1
+        self.reserved[self.count : count] = rows
+        self.count = count
 
     def cut(self, count: int) -> None:
         """Forget all but the first `count` rows; their place is written again."""

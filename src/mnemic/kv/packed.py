@@ -66,6 +66,7 @@ class Beside:
         self.block = near.block
         self.rotary: Rotary | None = None
         self.reading = False
+        self.stride = self.block
         self.codes: dict[str, Tensor] = {}
 
     @property

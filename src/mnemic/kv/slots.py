@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mnemic.kv.observe import Observed
 
 PAD = -1
+_AHEAD = 128  # tokens read at a time where what leaves is known ahead
 
 
 def visible(queries: Tensor, columns: Tensor, window: int | None = None) -> Tensor:
@@ -82,6 +83,8 @@ class Slots:
         queries: [b, h, up to block, d] of the running block, for policies that score by them.
         ids, surprise: [b, g or 1, n] what was observed of each slot, for policies that ask for it; the tokens
             of a pass are observed when it is over.
+        sinks: given: slots leave oldest first, a block at a time, but for so many first tokens; so what queries
+            of several blocks see is known before any slot leaves, where nothing is padding.
         settled: the column up to which slots may have been taken away.
         leaving: is told the index of the slots about to be taken away.
     """
@@ -103,6 +106,7 @@ class Slots:
         rotary: Rotary | None = None,
         cap: int | None = None,
         observes: tuple[str, ...] = (),
+        sinks: int | None = None,
     ) -> None:
         self.scale = scale
         self.capacity = capacity
@@ -113,6 +117,7 @@ class Slots:
         self.headwise = headwise
         self.rotary = rotary
         self.cap = cap
+        self.sinks = sinks
         self.settled = 0
         self.reading = False
         self.leaving: Callable[[Tensor], None] | None = None
@@ -125,10 +130,15 @@ class Slots:
     def __len__(self) -> int:
         return self.keys.shape[2] if hasattr(self, "keys") else 0
 
+    @property
+    def stride(self) -> int:
+        """Tokens of a step at most while a text is only read."""
+        return self.block if self.sinks is None else max(1, _AHEAD // self.block) * self.block
+
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and attend over all: query [b, h, q, d], columns [b, q]; returns [b, h, q, dv]."""
         self.write(query, keys, values, columns)
-        mask = visible(columns, self.columns, self.window)
+        mask = self.sees(columns)
         if self.rotary is None:
             return attend(query, self.keys, self.values, mask, self.scale)
         if self.cap is None:
@@ -146,6 +156,16 @@ class Slots:
         if self.watch:
             self.queries = query.clone() if self.queries is None else torch.cat((self.queries, query), 2)
 
+    def sees(self, columns: Tensor) -> Tensor:
+        """Which slots each of the newest queries sees [b, g or 1, q, n]: none that leaves before its block."""
+        seen = visible(columns, self.columns, self.window)
+        if self.sinks is None or self.capacity is None or columns.shape[1] <= self.block:
+            return seen
+        window = self.capacity - self.block - self.sinks
+        first = (columns // self.block * self.block - window)[:, None, :, None]
+        slots = self.columns[:, :, None]
+        return seen & ((slots < self.sinks) | (slots >= first))
+
     def observe(self, seen: Observed) -> None:
         """Note what the newest slots are."""
         for name in self.observes:
@@ -159,9 +179,9 @@ class Slots:
         """scale·q·k, -inf where not visible, no slot farther than `cap`: [b, g, (h/g)·q, n]."""
         assert self.rotary is not None
         assert self.cap is not None
-        mask = visible(columns, self.columns, self.window)
-        found = capped(self.rotary, self.cap, query, self.keys, columns, self.columns) * self.scale
-        return found.masked_fill(~mask.repeat(1, 1, query.shape[1] // self.keys.shape[1], 1), -torch.inf)
+        mask = self.sees(columns)
+        found = capped(self.rotary, self.cap, query, self.keys, columns, self.columns).mul_(self.scale)
+        return found.masked_fill_(~mask.repeat(1, 1, query.shape[1] // self.keys.shape[1], 1), -torch.inf)
 
     def _read_compact(self, query: Tensor, mask: Tensor) -> Tensor:
         """Every slot at its rank among those kept: distances never exceed the number of slots."""
@@ -256,11 +276,15 @@ def capped(rotary: Rotary, cap: int, query: Tensor, keys: Tensor, asking: Tensor
     """
     g = keys.shape[1]
     share = query.shape[1] // g
-    distance = (asking[:, None, :, None] - columns[:, :, None, :]).repeat(1, 1, share, 1)
     base = asking.amin(1, keepdim=True) - cap  # any slot before that is farther than cap from every query
     near = rotary.place(fold(query, g), (asking - base).repeat(1, share)[:, None])
     near = near @ rotary.place(keys, (columns - base[:, None]).clamp_min(0)).transpose(-1, -2)
-    return torch.where(distance < cap, near, faraway(rotary, cap, query, keys))
+    old = int((columns <= asking.amax() - cap).any(1).any(0).sum())  # slots are in order of time
+    if old:
+        distance = (asking[:, None, :, None] - columns[:, :, None, :old]).repeat(1, 1, share, 1)
+        far = faraway(rotary, cap, query, keys[:, :, :old])
+        near[..., :old] = torch.where(distance < cap, near[..., :old], far)
+    return near
 
 
 def faraway(rotary: Rotary, cap: int, query: Tensor, keys: Tensor) -> Tensor:

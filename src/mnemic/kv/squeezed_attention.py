@@ -68,8 +68,9 @@ class SqueezedAttention(Policy):
         slots = self.capacity(layer, nbytes, least=least, headwise=False, watch=False, marks=False)
         capacity = max(self.sinks + self.local, 2 * self.block) if slots is None else slots - self.room
         near = Slots(
-            scale=layer.scale, capacity=capacity // self.block * self.block, block=self.block, score=self.score
-        )
+            scale=layer.scale, capacity=capacity // self.block * self.block, block=self.block, score=self.score,
+            sinks=self.sinks,
+        )  # fmt: skip
         fine = -(-self.block // self.per_fine)
         return Clustered(
             near, room=self.room, fine=fine, coarse=-(-fine // self.per_coarse), wide=self.wide,

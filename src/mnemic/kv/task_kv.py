@@ -59,6 +59,7 @@ class Parted:
         self.block = every.block
         self.rotary: Rotary | None = None
         self.reading = False
+        self.stride = self.block
         self.order: Tensor | None = None
 
     @property

@@ -86,8 +86,12 @@ class TwoTiers:
         self.near.settled = column
 
     def _offload(self, index: Tensor) -> None:
-        """Write the leaving slots [b, 1, m]."""
+        """Write the leaving slots [b, 1, m], one block or several."""
         raise NotImplementedError
+
+    @property
+    def stride(self) -> int:
+        return self.near.stride
 
     def observe(self, seen: Observed) -> None:
         self.near.observe(seen)
@@ -177,10 +181,17 @@ class Tiered(TwoTiers):
     def tiers(self) -> list[dict[str, Mapped]]:
         return [self.far, self.units]
 
+    @property
+    def stride(self) -> int:
+        return self.near.stride if self.positions == "capped" else self.block
+
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and attend; see `Slots.step`."""
+        alone = self.reading or not len(self.units["start"])
+        if alone and self.positions == "capped":
+            return self.near.step(query, keys, values, columns)
         self.near.write(query, keys, values, columns)
-        if self.reading or not len(self.units["start"]):
+        if alone:
             return self._attend(query, columns, None)
         pieces = zip(torch.split(query, _TOGETHER, 2), torch.split(columns, _TOGETHER, 1), strict=True)
         return torch.cat([self._attend(*piece, self.recall(*piece)) for piece in pieces], 2)
@@ -315,7 +326,7 @@ class Tiered(TwoTiers):
         return Recalled(keys, values, columns)
 
     def _offload(self, index: Tensor) -> None:
-        """Write the leaving slots [b, 1, m] as one block; keys without positions."""
+        """Write the leaving slots [b, 1, m]; keys without positions."""
         near = self.near
         assert near.rotary is not None
         self._settle_order()
@@ -324,7 +335,8 @@ class Tiered(TwoTiers):
             slots = getattr(near, name)
             kept = (rows if slots.shape[1] == rows.shape[1] else index)[(...,) + (None,) * (slots.ndim - 3)]
             leaving = slots.gather(2, kept.expand(-1, -1, -1, *slots.shape[3:]))
-            far.append(self._as_used(leaving) if name == "keys" else leaving)
+            leaving = self._as_used(leaving) if name == "keys" else leaving
+            far.extend(torch.unflatten(leaving, 2, (-1, self.block)).movedim(2, 0))
         self._cut()
 
     def _as_used(self, keys: Tensor) -> Tensor:
@@ -383,14 +395,17 @@ class Tiered(TwoTiers):
         Args:
             ends: where the units of each row end before, returned as they are then.
         """
-        for i in range(max(map(len, spans))):
-            unit = [row[i] if i < len(row) else (end, 0) for row, end in zip(spans, ends, strict=True)]
-            ends = [start + length for start, length in unit]
-            start, length = torch.tensor(unit).T
-            self.units["start"].append(start.contiguous())
-            self.units["length"].append(length.contiguous())
-            if self.represent is not None:
-                stand = [self._stand(r, *(unit[r] if length[r] else (0, 0))) for r in range(len(unit))]
+        count = max(map(len, spans))
+        if not count:
+            return ends
+        ends = [sum(row[-1]) if row else end for row, end in zip(spans, ends, strict=True)]
+        filled = [row + [(end, 0)] * (count - len(row)) for row, end in zip(spans, ends, strict=True)]
+        start, length = torch.tensor(filled).permute(2, 1, 0)  # [count, b] each
+        self.units["start"].extend(start)
+        self.units["length"].extend(length)
+        if self.represent is not None:
+            for unit in zip(*filled, strict=True):
+                stand = [self._stand(r, *(one if one[1] else (0, 0))) for r, one in enumerate(unit)]
                 self.units["stand"].append(torch.stack(stand))
         return ends
 
