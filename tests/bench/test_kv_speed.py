@@ -9,7 +9,7 @@ from mnemic.bench.tasks import kv_speed
 
 
 def test_reading_all_is_exact_and_reading_little_of_noise_is_not() -> None:
-    extra = {"keys": "isotropic", "lengths": "1500,2100", "queries": "2"}
+    extra = {"keys": "isotropic", "lengths": "1500,2100", "queries": "2", "block": "512", "local": "512"}
     little = kv_speed.run(None, Options(extra=extra | {"room": "16"}, quiet=True))
     every = kv_speed.run(None, Options(extra=extra | {"room": "4000"}, quiet=True))
     for length in ("1500", "2100"):
@@ -21,11 +21,14 @@ def test_reading_all_is_exact_and_reading_little_of_noise_is_not() -> None:
             assert row["kept"] < 1
             assert row["times_faster"] > 0
     assert set(little.extra["error_p99"]) == set(little.systems)
+    assert little.extra["write_share"]["isotropic"]["llama layer"] > 0
 
 
 def test_what_is_asked_of_a_recorded_text_is_on_one_key_of_the_retrieval_head() -> None:
     texts = kv_speed.recorded([600, 1300], 3, seed=0)
-    reading = kv_speed.Reading(texts, time.thread_time, {"room": 4000, "wide": 1000})
+    reading = kv_speed.Reading(
+        texts, time.thread_time, {"block": 512, "local": 512, "room": 4000, "wide": 1000}
+    )
     assert texts.keys.shape == (1, 8, 1300, 64)
     query = reading.placed(texts.queries[:, 2:3, :3].transpose(1, 2)).transpose(1, 2)  # each at its place
     attention = (query @ texts.keys[:, 2:3].transpose(2, 3) * kv_speed.WIDTH**-0.5).softmax(3)[0, 0]

@@ -11,7 +11,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mnemic import kv
-from mnemic.kv.clustered import clustered
+from mnemic.kv.clustered import Window, clustered
+from mnemic.kv.score import recency
+from mnemic.kv.slots import Slots
 
 LENGTH = 150
 SMALL = {"block": 16, "sinks": 4, "local": 28, "per_fine": 4, "per_coarse": 2, "exact": 0}
@@ -187,3 +189,38 @@ def test_what_is_not_read_is_attended_to_by_its_clusters() -> None:
             values = torch.cat((near.values[row, head], pairs[:, 8:], chosen.means[row, head, 0], coarse))
             expected = weight.softmax(0) @ values.double()
             torch.testing.assert_close(out[row, h, 0].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_window_written_in_place_holds_what_plain_slots_hold() -> None:
+    torch.manual_seed(0)
+    given = {"scale": 1.0, "capacity": 12, "block": 4, "score": lambda x: recency(x.columns)}
+    window, plain = Window(**given), Slots(**given)
+    seen, in_place = 0, 0
+    for count, crop in ((3, 0), (1, 0), (4, 0), (3, 2), (1, 1), (3, 0), (2, 1), (3, 0), (4, 0), (1, 0)):
+        keys, values = torch.randn(2, 3, count, 5), torch.randn(2, 3, count, 6)
+        columns = torch.arange(seen, seen + count, dtype=torch.int32).expand(2, -1)
+        at = window.keys.data_ptr() if len(window) else 0
+        for slots in (window, plain):
+            slots.write(keys, keys, values, columns)
+        in_place += window.keys.data_ptr() == at
+        seen += count
+        for slots in (window, plain):
+            if crop:
+                slots.crop(crop, seen)
+            elif seen % 4 == 0:
+                slots.settle(seen)
+        seen -= crop
+        for name, tensor in plain.tensors().items():
+            assert torch.equal(getattr(window, name), tensor)
+    assert in_place >= 5
+    assert window.keys.untyped_storage().nbytes() == 4 * 2 * 3 * 12 * 5
+
+
+def test_fine_clusters_are_of_tokens_in_one_run() -> None:
+    torch.manual_seed(0)
+    keys, values = torch.randn(1, 2, 1024, 8), torch.arange(1024.0).expand(1, 2, -1)[..., None]
+    out = clustered(keys, values, torch.ones(1, 2, 1024, dtype=torch.bool), fine=64, coarse=4)
+    for head in range(2):
+        parts = out["pairs"][0, head, :, 8].split(out["sizes"][0, head].tolist())
+        assert all(len({int(x) // 512 for x in part}) == 1 for part in parts)
+        assert len(parts) == 64

@@ -18,10 +18,15 @@ from mnemic.index.arrays import Array, like, namespace, take_rows
 BLOCK = 4096  # keys compared with all centroids at a time
 
 
-def kmeans(keys: Array, k: int, *, seed: int, iterations: int = 25) -> tuple[Array, Array]:
+def kmeans(
+    keys: Array, k: int, *, seed: int, iterations: int = 25, start: Array | None = None
+) -> tuple[Array, Array]:
     """Centroids [..., k, d] and labels [..., n] of `keys` [..., n, d], each leading index on its own.
 
     Stops when no label changes, at the latest after `iterations`; labels always are the nearest centroids.
+
+    Args:
+        start: centroids to begin with [..., k, d]; None: k-means++, by `seed`.
 
     Raises:
         ValueError: `k` is not 1 to n.
@@ -29,7 +34,7 @@ def kmeans(keys: Array, k: int, *, seed: int, iterations: int = 25) -> tuple[Arr
     if not 1 <= k <= keys.shape[-2]:
         raise ValueError(f"{keys.shape[-2]} keys cannot be given {k} centroids; use 1 to {keys.shape[-2]}")
     xp = namespace(keys)
-    centroids = _start(keys, k, np.random.default_rng(seed))
+    centroids = _start(keys, k, np.random.default_rng(seed)) if start is None else start
     labels, squared = assign(keys, centroids)
     for _ in range(iterations):
         centroids = _means(keys, labels, squared, centroids)

@@ -35,6 +35,7 @@ from mnemic.kv.tiered import TwoTiers
 from mnemic.kv.units import runs
 
 _TOGETHER = 8  # queries that recall at a time: bounds what is gathered
+_RUN = 512  # tokens in a row that one fine cluster may be of
 
 
 class Chosen(NamedTuple):
@@ -52,6 +53,38 @@ class Chosen(NamedTuple):
     fine: Tensor
     means: Tensor
     coarse: Tensor
+
+
+class Window(Slots):
+    """Slots that are written where they will stay until the next block leaves: a decoding step copies none."""
+
+    def write(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> None:
+        """Keep the new pairs, at the end."""
+        old, count = len(self), len(self) + keys.shape[2]
+        if self.capacity is None or count > self.capacity:
+            super().write(query, keys, values, columns)
+            return
+        b, g = keys.shape[:2]
+        if not old:
+            self.columns = columns.new_empty(b, 1, 0)
+        for name, new in (("keys", keys), ("values", values)):
+            tensor = getattr(self, name) if old else new[:, :, :0]
+            if tensor.stride(1) != self.capacity * new.shape[3]:  # not written here yet
+                space = new.new_empty(b, g, self.capacity, new.shape[3])
+                space[:, :, :old] = tensor
+            else:
+                space = tensor.as_strided(
+                    (b, g, self.capacity, new.shape[3]), (g * tensor.stride(1), *tensor.stride()[1:])
+                )
+            space[:, :, old:count] = new
+            setattr(self, name, space[:, :, :count])
+        self.columns = torch.cat((self.columns, columns[:, None]), 2)
+
+    def crop(self, count: int, seen: int) -> None:
+        """Forget the last `count` tokens; the space they had is written again."""
+        keys, values = self.keys, self.values
+        super().crop(count, seen)
+        self.keys, self.values = keys[:, :, : len(self)], values[:, :, : len(self)]
 
 
 class Clustered(TwoTiers):
@@ -157,10 +190,10 @@ class Clustered(TwoTiers):
         rows = self.batch_rows()
         scaled = query * near.scale
         # all heads' coarse centroids in one product: heads lie side by side in a row, queries on a diagonal
-        diagonal = torch.einsum("bgxd,gf->gdbfx", fold(scaled, g), torch.eye(g, dtype=query.dtype))
-        logits = self.far["heads"].rows.view(-1, g * d) @ diagonal.reshape(g * d, -1)
-        logits = logits.view(n, batch, self.coarse, b, g, h // g, q)[:, rows, :, torch.arange(b)]
-        logits = logits.flatten(1, 2).permute(0, 2, 4, 3, 1)  # [b, g, q, h/g, x]
+        diagonal = torch.einsum("bgxd,gf->bgxfd", fold(scaled, g), torch.eye(g, dtype=query.dtype))
+        logits = diagonal.reshape(-1, g * d) @ self.far["heads"].rows.view(-1, g * d).T
+        logits = logits.view(b, g, h // g, q, n, batch, self.coarse)[torch.arange(b), ..., rows, :]
+        logits = logits.flatten(4).transpose(2, 3)  # [b, g, q, h/g, x]
         asking = scaled.view(b, g, h // g, q, d).transpose(2, 3)  # [b, g, q, h/g, d]
         square = asking.square().sum(-1, keepdim=True) / 2
         weight, spread = (
@@ -217,12 +250,11 @@ def one_key(weight: Tensor, size: Tensor) -> Tensor:
     return share.amax(-2).masked_fill(size[..., 0, :] == 0, -torch.inf)
 
 
-def clustered(
-    keys: Tensor, values: Tensor, real: Tensor, fine: int, coarse: int, iterations: int = 5
-) -> dict[str, Tensor]:
+def clustered(keys: Tensor, values: Tensor, real: Tensor, fine: int, coarse: int) -> dict[str, Tensor]:
     """One block sorted into clusters: keys [b, g, m, d], values [b, g, m, dv], real [b, g, m] (no padding).
 
-    Clusters are those of the directions of keys (k-means); a centroid is the mean of the keys as they are.
+    Clusters are those of the directions of keys (k-means); a centroid is the mean of the keys as they are. Fine
+    ones are of tokens near each other, which costs little to find; coarse ones of fine ones all over the block.
 
     Returns:
         pairs [b, g, m, d + dv] by coarse and fine cluster, padding last; of fine clusters centroids
@@ -233,14 +265,12 @@ def clustered(
     """
     d = keys.shape[3]
     some = real.int().argmax(2, keepdim=True)[..., None].expand(-1, -1, -1, d)
-    labels = _by_direction(torch.where(real[..., None], keys, keys.gather(2, some)).float(), fine, iterations)
+    labels = _in_runs(torch.where(real[..., None], keys, keys.gather(2, some)).float(), fine)
     pairs = torch.cat((keys, values), 3)
     counted = pairs.float().masked_fill(~real[..., None], 0.0)
-    member = torch.nn.functional.one_hot(labels, fine).float() * real[..., None]  # [b, g, m, k]
-    sizes, centroids, spreads = _moments(member, counted, d)
-    of = _by_direction(centroids[..., :d], coarse, iterations)
-    within = torch.nn.functional.one_hot(of.gather(2, labels), coarse).float() * real[..., None]
-    weights, heads, head_spreads = _moments(within, counted, d)
+    sizes, centroids, spreads = _moments(labels, fine, real, counted, d)
+    of = _by_direction(centroids[..., :d], coarse)
+    weights, heads, head_spreads = _moments(of.gather(2, labels), coarse, real, counted, d)
     by_coarse = of.argsort(dim=2, stable=True)
     rank = by_coarse.argsort(dim=2)  # of each fine cluster, when they are sorted
     order = rank.gather(2, labels).masked_fill(~real, fine).argsort(dim=2, stable=True)
@@ -260,19 +290,39 @@ def clustered(
     }
 
 
-def _moments(member: Tensor, x: Tensor, d: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each cluster of x [b, g, m, e]: how many [b, g, k], their mean [b, g, k, e], and the variance of a
-    channel, mean over the first `d` of them [b, g, k]; member [b, g, m, k] is 1 or 0.
+def _moments(labels: Tensor, k: int, real: Tensor, x: Tensor, d: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each cluster of x [b, g, m, e], 0 where not real: how many [b, g, k], their mean [b, g, k, e], and the
+    variance of a channel, mean over the first `d` of them [b, g, k]; labels [b, g, m].
     """
-    sizes = member.sum(2)
-    count = sizes.clamp_min(1)[..., None]
-    means = member.transpose(2, 3) @ x / count
-    squares = member.transpose(2, 3) @ x[..., :d].square().sum(3, keepdim=True) / count
-    spread = (squares[..., 0] - means[..., :d].square().sum(3)) / d
-    return sizes, means, spread.clamp_min(0)
+    b, g, _, e = x.shape
+    row = (labels + k * torch.arange(b * g).view(b, g, 1)).flatten()
+    given = torch.cat((x, x[..., :d].square().sum(3, keepdim=True), real[..., None].float()), 3)
+    sums = torch.zeros(b * g * k, e + 2).index_add_(0, row, given.flatten(0, 2)).view(b, g, k, e + 2)
+    sizes = sums[..., e + 1]
+    sums = sums / sizes.clamp_min(1)[..., None]
+    means = sums[..., :e]
+    return sizes, means, ((sums[..., e] - means[..., :d].square().sum(3)) / d).clamp_min(0)
 
 
-def _by_direction(x: Tensor, k: int, iterations: int) -> Tensor:
-    """Labels [b, g, n] of x [b, g, n, d]; every batch row by itself, so that no row shows in another."""
-    unit = torch.nn.functional.normalize(x, dim=3)
-    return torch.stack([kmeans(row, k, seed=0, iterations=iterations)[1] for row in unit])
+def _in_runs(x: Tensor, k: int) -> Tensor:
+    """Labels [b, g, n] of x [b, g, n, d]: each run of tokens by itself into its share of k clusters."""
+    n = x.shape[2]
+    runs = n // _RUN if n % _RUN == 0 and k % (n // _RUN) == 0 else 1
+    labels = _by_direction(torch.unflatten(x, 2, (runs, -1)), k // runs, tight=True)  # [b, g, runs, n / runs]
+    return (labels + k // runs * torch.arange(runs)[:, None]).flatten(2)
+
+
+def _by_direction(x: Tensor, k: int, tight: bool = False) -> Tensor:
+    """Labels [b, ..., n] of x [b, ..., n, d]; every batch row by itself, so that no row shows in another.
+
+    Args:
+        tight: clusters are small: they start from keys at equal distances, and settle soon.
+    """
+    unit = torch.nn.functional.normalize(x, dim=-1)
+    start = unit[..., torch.arange(k) * x.shape[-2] // k, :] if tight else [None] * len(x)
+    return torch.stack(
+        [
+            kmeans(row, k, seed=0, iterations=2 if tight else 5, start=first)[1]
+            for row, first in zip(unit, start, strict=True)
+        ]
+    )

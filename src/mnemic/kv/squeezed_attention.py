@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mnemic.kv import score
-from mnemic.kv.clustered import Clustered
+from mnemic.kv.clustered import Clustered, Window
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.slots import Slots
 from mnemic.types import Claim
@@ -41,9 +41,9 @@ class SqueezedAttention(Policy):
     """A window and a far tier of clusters.
 
     Attributes:
-        block: tokens clustered together.
+        block: tokens clustered together, coarsely all over, finely within runs of 512.
         sinks: first tokens, always at hand.
-        local: tokens at hand where no budget says how many.
+        local: tokens at hand where no budget says how many; two blocks at least.
         room: tokens recalled by each query and key-value head.
         per_fine, per_coarse: tokens of a fine cluster, fine clusters of a coarse one, on average.
         wide: coarse clusters a query looks into.
@@ -51,13 +51,13 @@ class SqueezedAttention(Policy):
         folder: where clusters are offloaded to; None for the system's temporary folder.
     """
 
-    block: int = 512
+    block: int = 2048
     sinks: int = 128
-    local: int = 1024
+    local: int = 2048
     room: int = 1024
     per_fine: int = 4
-    per_coarse: int = 8
-    wide: int = 64
+    per_coarse: int = 64
+    wide: int = 16
     exact: int = 16384
     folder: str | None = None
 
@@ -67,7 +67,7 @@ class SqueezedAttention(Policy):
         least = self.sinks + self.block + self.room
         slots = self.capacity(layer, nbytes, least=least, headwise=False, watch=False, marks=False)
         capacity = max(self.sinks + self.local, 2 * self.block) if slots is None else slots - self.room
-        near = Slots(
+        near = Window(
             scale=layer.scale, capacity=capacity // self.block * self.block, block=self.block, score=self.score,
             sinks=self.sinks,
         )  # fmt: skip

@@ -35,8 +35,12 @@ where they are, older ones all where the window ends, as in methods that cap dis
 for facts told in the shortest of the texts, "filler" filler words after any of them. "isotropic" is normal
 noise without any structure, the worst case: a sparse method should not be used where keys are so. A case is a
 query. `sdpa_below` is the length up to which attention over everything was faster (`exact` of the method).
---option lengths=65536,262144,1048576 queries=32 keys=reference,isotropic room=1024 per_fine=4 per_coarse=8
-wide=64 clock=wall (or thread: processor time, for a busy machine).
+`write_us` is what clustering costs a token, for these 8 heads; extra.model_us what models take for one on the
+same thread, on a chunk of 256 without any cache: "reference", whose 8 key-value heads these are, and "llama
+layer", one layer of the shape of Llama 3.2 1B (2048 channels, 32 heads, 8 for keys, 8192 inside), drawn at
+random; extra.write_share is the ratio.
+--option lengths=65536,262144,1048576 queries=32 keys=reference,isotropic block=2048 room=1024 per_fine=4
+per_coarse=64 wide=16 clock=wall (or thread: processor time, for a busy machine).
 """
 
 
@@ -48,8 +52,13 @@ def run(data: Path | None, options: Options) -> Outcome:
         int(n) for n in given.get("lengths", "4096,8192,16384,65536,131072,262144,1048576").split(",")
     )
     queries, clock = int(given.get("queries", 32)), CLOCKS[given.get("clock", "wall")]
-    method = {name: int(given[name]) for name in ("room", "per_fine", "per_coarse", "wide") if name in given}
+    method = {
+        name: int(given[name])
+        for name in ("block", "local", "room", "per_fine", "per_coarse", "wide")
+        if name in given
+    }
     systems: dict[str, list[dict[str, Any]]] = {}
+    write: dict[str, float] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -59,13 +68,45 @@ def run(data: Path | None, options: Options) -> Outcome:
             for length in options.progress([str(n) for n in lengths], name):
                 for kind, rows in reading.measure(int(length)).items():
                     systems[f"{kind} {length}"] = rows
+            write[name] = 1e6 * reading.wrote / max(1, reading.read)
             del texts, reading
+        model = model_us(clock)
     finally:
         torch.set_num_threads(threads)
     tails = {
         system: float(np.quantile([row["error"] for row in rows], 0.99)) for system, rows in systems.items()
     }
-    return Outcome(systems, next(iter(systems)), {"error_p99": tails, "summary": compared(systems)})
+    extra = {
+        "error_p99": tails, "summary": compared(systems), "write_us": write, "model_us": model,
+        "write_share": {
+            name: {own: us / theirs for own, theirs in model.items()} for name, us in write.items()
+        },
+    }  # fmt: skip
+    return Outcome(systems, next(iter(systems)), extra)
+
+
+def model_us(clock: Callable[[], float], chunk: int = 256) -> dict[str, float]:
+    """Microseconds a model takes for a token of a chunk, by name; the better of two passes."""
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    from mnemic.models import load_reference
+
+    shape = LlamaConfig(
+        hidden_size=2048, num_attention_heads=32, num_key_value_heads=HEADS, head_dim=WIDTH,
+        intermediate_size=8192, num_hidden_layers=1, vocab_size=8,
+    )  # fmt: skip
+    models = {"reference": load_reference()[0].model, "llama layer": LlamaModel(shape).eval()}
+    found: dict[str, float] = {}
+    for name, model in models.items():
+        taken = []
+        for _ in range(2):
+            begun = clock()
+            with torch.inference_mode():
+                model(torch.zeros(1, chunk, dtype=torch.long), use_cache=False)
+            taken.append(clock() - begun)
+        found[name] = 1e6 * min(taken) / chunk
+    return found
 
 
 def compared(systems: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
@@ -190,6 +231,7 @@ class Reading:
         self.clock = clock
         self.store: Any = SqueezedAttention(exact=0, **method).store(layer, None)
         self.read = 0
+        self.wrote = 0.0  # seconds spent on clustering
 
     def grow(self, length: int) -> None:
         """Keep the pairs up to `length`, clustering blocks as they leave."""
@@ -197,7 +239,9 @@ class Reading:
             stop = min(length, self.read + self.store.block - self.read % self.store.block)
             self._write(self.read, stop)
             if stop % self.store.block == 0:
+                begun = self.clock()
                 self.store.settle(stop)
+                self.wrote += self.clock() - begun
             self.read = stop
 
     def _write(self, start: int, stop: int) -> None:
