@@ -22,6 +22,7 @@ clusters of a block, x = n·c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,35 +57,52 @@ class Chosen(NamedTuple):
 
 
 class Window(Slots):
-    """Slots that are written where they will stay until the next block leaves: a decoding step copies none."""
+    """Slots with room for as many as there may be, written in place: a decoding step copies none."""
 
     def write(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> None:
         """Keep the new pairs, at the end."""
         old, count = len(self), len(self) + keys.shape[2]
-        if self.capacity is None or count > self.capacity:
+        if self.capacity is None or not old or count > self.capacity:
             super().write(query, keys, values, columns)
+            self._seat()
             return
-        b, g = keys.shape[:2]
-        if not old:
-            self.columns = columns.new_empty(b, 1, 0)
         for name, new in (("keys", keys), ("values", values)):
-            tensor = getattr(self, name) if old else new[:, :, :0]
-            if tensor.stride(1) != self.capacity * new.shape[3]:  # not written here yet
-                space = new.new_empty(b, g, self.capacity, new.shape[3])
-                space[:, :, :old] = tensor
-            else:
-                space = tensor.as_strided(
-                    (b, g, self.capacity, new.shape[3]), (g * tensor.stride(1), *tensor.stride()[1:])
-                )
-            space[:, :, old:count] = new
-            setattr(self, name, space[:, :, :count])
+            held = getattr(self, name)
+            wide = held.as_strided((*held.shape[:2], count, held.shape[3]), held.stride())
+            wide[:, :, old:] = new
+            setattr(self, name, wide)
         self.columns = torch.cat((self.columns, columns[:, None]), 2)
+
+    def _seat(self) -> None:
+        """Keys and values where more can be written behind them."""
+        if self.capacity is None or len(self) > self.capacity:
+            return
+        for name in ("keys", "values"):
+            held = getattr(self, name)
+            space = held.new_empty(*held.shape[:2], self.capacity, held.shape[3])
+            space[:, :, : held.shape[2]] = held
+            setattr(self, name, space[:, :, : held.shape[2]])
+
+    def keep(self, index: Tensor) -> None:
+        """Only the slots of `index`; see `Slots.keep`."""
+        super().keep(index)
+        self._seat()
 
     def crop(self, count: int, seen: int) -> None:
         """Forget the last `count` tokens; the space they had is written again."""
         keys, values = self.keys, self.values
         super().crop(count, seen)
         self.keys, self.values = keys[:, :, : len(self)], values[:, :, : len(self)]
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a state that `tensors` gave."""
+        super().restore(tensors)
+        self._seat()
+
+    def rows(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Apply a change of the batch dimension to every tensor of the state."""
+        super().rows(change)
+        self._seat()
 
 
 class Clustered(TwoTiers):
