@@ -381,3 +381,13 @@ def test_reading_several_blocks_at_a_time_keeps_what_block_by_block_keeps(
             assert found.keys() == expected.keys()
             for name, tensor in found.items():
                 torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["infllm", "squeezed-attention"])
+def test_a_sliding_layer_stays_within_the_budget_too(method: str) -> None:
+    model = build("mistral", sliding_window=200)
+    budget = 60_000
+    cache = kv.attach(model, method, budget=budget, block=8, sinks=4)
+    kv.read(model, cache, ids(1, 300))
+    assert cache.nbytes <= budget
+    assert all(layer.store.window == 200 for layer in cache.layers)

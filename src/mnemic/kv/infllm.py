@@ -18,6 +18,7 @@ from mnemic.kv import score
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.recall import match_mean, mean_of_marked
 from mnemic.kv.slots import Slots
+from mnemic.kv.streaming import oldest_first
 from mnemic.kv.tiered import Match, Positions, Represent, Tiered
 from mnemic.kv.units import Blocks, Cutter
 from mnemic.types import Claim
@@ -72,7 +73,7 @@ class InfLLM(Policy):
 
     def store(self, layer: Layer, nbytes: int | None) -> Slots | Tiered:
         if layer.window is not None:
-            return Slots(scale=layer.scale, block=self.block, window=layer.window)
+            return oldest_first(layer, self.block, nbytes, self.sinks)
         recalled = self.chosen * self.block
         least = self.sinks + self.block + recalled
         slots = self.capacity(layer, nbytes, least=least, headwise=False, watch=self.watch, marks=self.watch)

@@ -22,6 +22,7 @@ from mnemic.kv import score
 from mnemic.kv.clustered import Clustered, Window
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.slots import Slots
+from mnemic.kv.streaming import oldest_first
 from mnemic.types import Claim
 
 PAPER = 97
@@ -63,7 +64,7 @@ class SqueezedAttention(Policy):
 
     def store(self, layer: Layer, nbytes: int | None) -> Slots | Clustered:
         if layer.window is not None:
-            return Slots(scale=layer.scale, block=self.block, window=layer.window)
+            return oldest_first(layer, self.block, nbytes, self.sinks)
         least = self.sinks + self.block + self.room
         slots = self.capacity(layer, nbytes, least=least, headwise=False, watch=False, marks=False)
         capacity = max(self.sinks + self.local, 2 * self.block) if slots is None else slots - self.room
