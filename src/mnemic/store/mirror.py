@@ -10,15 +10,14 @@ How common a word is, and how long a record, is counted within each space, so no
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemic.heap import give_back
 from mnemic.index.flat import FlatIndex, top
 from mnemic.index.rounded import products, rounded
 from mnemic.index.words import WordIndex
@@ -224,7 +223,7 @@ class Mirror:
         self._words[code] = WordIndex.from_bytes(data)
         self._kept[code] = len(self._words[code])
         self._match_words(code)
-        _give_back()
+        give_back()
         return True
 
     def _match_words(self, code: int) -> None:
@@ -236,7 +235,7 @@ class Mirror:
             with suppress(MnemicError):  # a file that cannot be written answers all the same
                 if self._store.keep(f"words:{self.names[code]}", index.to_bytes(), self._seq):
                     self._kept[code] = len(index)
-            _give_back()
+            give_back()
         self._word_rows[code] = self.rows(index.ids).astype(np.int32)
 
     def _add_words(self, index: WordIndex, ids: Ints) -> None:
@@ -254,7 +253,7 @@ class Mirror:
         if self._vectors is None:
             self._vectors = FlatIndex()
             self._add_vectors(self._vectors, self.ids)
-            _give_back()
+            give_back()
         there = self._vector_rows >= 0
         if not there.any():
             return scores, parts
@@ -306,13 +305,6 @@ class Mirror:
         vectors = 0 if self._vectors is None else self._vectors.nbytes
         words = sum(index.nbytes + 4 * len(self._word_rows[code]) for code, index in self._words.items())
         return columns + joined + vectors + words
-
-
-def _give_back() -> None:
-    """Return freed memory to the system; glibc keeps it otherwise, more of it than an index takes."""
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _pages(ids: Ints, size: int = PAGE) -> Iterator[Ints]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemic.bench.runner import Options, Outcome, Row
+from mnemic.heap import give_back
 from mnemic.types import MnemicError
 
 NAME = "kv_bytes"
@@ -125,9 +125,7 @@ def _policy(method: str, **settings: Any) -> Any:
 def _settled() -> int:
     """Anonymous memory when everything freed has gone back to the system."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    give_back()
     return anonymous()
 
 
