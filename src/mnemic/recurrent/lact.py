@@ -1,20 +1,25 @@
 """LaCT: fast weights updated rarely, by large chunks, beside a window of attention for what is recent.
 
     f(x) = W_2 (silu(W_0 x) * W_1 x),   loss -sum_i theta_i <f(k_i), v_i> over a chunk
-    S <- eta S - grad,   W <- rescaled(W + muon(S)) at the end of the chunk;   o_t = f(q_t) + window(q_t)
+    S <- eta S - grad,   W <- rescaled(W + muon(S)) at the end of the chunk
+    o_t = norm(f(q_t)) + norm(window(q_t))
 
 Tokens read the weights of the chunks before; `rescaled` gives the weights into every output their length back,
-which stands in for forgetting. q, k, v serve both the fast weights (q, k of length 1) and the window.
+which stands in for forgetting. q, k, v serve both the fast weights (q, k of length 1) and the window; the norms
+have weights of their own. eta is what a chunk carries on, a token its C-th root for a chunk of C.
 `muon` keeps the Frobenius norm of S, so that theta stays a step size (in the paper it only weighs tokens).
 Structure SwiGLU; attentional bias dot product; retention rescaling; learning rule Muon on large chunks.
 Zhang et al. 2025, paper 234.
 """
 
-from torch import Tensor
+from dataclasses import replace
+
+from torch import Tensor, nn
 
 from mnemic.recurrent.engine.bias import dot
 from mnemic.recurrent.engine.border import orthogonal_step_on_sphere
-from mnemic.recurrent.engine.network import Network
+from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.parts import HeadNorm
 from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import SwiGLU
@@ -51,16 +56,25 @@ class LargeChunk(Plastic):
         if self.key_dim % 2:
             raise ValueError(f"keys are rotated in pairs of channels; key_dim {self.key_dim} must be even")
         self.window = window
+        self.near, self.far = HeadNorm(self.value_dim), HeadNorm(self.value_dim)
+        momentum = self.gates["momentum"].bias
+        assert isinstance(momentum, Tensor)
+        nn.init.zeros_(momentum)
 
     def fresh(self, batch: int) -> Tensors:
         return super().fresh(batch) | no_tokens(self, batch, self.window)
+
+    def asked(self, x: Tensor) -> Gates:
+        gates = super().asked(x)
+        assert gates.log_momentum is not None
+        return replace(gates, log_momentum=gates.log_momentum / self.network.chunk)
 
     def remember(
         self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
     ) -> tuple[Tensor, Tensors]:
         recent, tokens = attend(q, k, v, memory, lengths, self.window)
         read, weights = super().remember(x, q, k, v, memory, lengths)
-        return read + recent, weights | tokens
+        return self.near(recent) + self.far(read), weights | tokens
 
 
 def layer(

@@ -30,7 +30,7 @@ CLAIM = Claim(
 
 
 def layer(
-    dim: int, heads: int = 4, *, expansion: int = 4, chunk: int = 8, max_rate: float = 0.02,
+    dim: int, heads: int = 4, *, expansion: int = 4, chunk: int = 8, max_rate: float = 0.25,
     head_dim: int | None = None, conv: int = 4,
 ) -> Plastic:  # fmt: skip
     """A layer; values are as long as keys.

@@ -3,9 +3,13 @@
     A_t = alpha_t A_{t-1} - eta_t grad |M(k_t) - v_t|_3^3 / 3,   W = A / |A|_4^2,   y_t = M(W; q_t)
 
 (p, q) = (3, 4); M(x) = x + LayerNorm(W_2 gelu(W_1 x)). W is renewed at the end of every chunk and read until
-the next. Structure perceptron; attentional bias L3; retention L4; learning rule one gradient step.
+the next. Dividing by a square turns a scale round (a large A is a small W, on which a step weighs little), so A
+starts as the one whose W is the initial memory, and steps are short.
+Structure perceptron; attentional bias L3; retention L4; learning rule one gradient step.
 Behrouz et al. 2025 (Miras), paper 63.
 """
+
+import torch
 
 from mnemic.recurrent.engine.bias import cubic
 from mnemic.recurrent.engine.border import quartic_norm
@@ -27,7 +31,7 @@ CLAIM = Claim(
 
 
 def layer(
-    dim: int, heads: int = 4, *, expansion: int = 4, chunk: int = 8, max_rate: float = 0.1,
+    dim: int, heads: int = 4, *, expansion: int = 4, chunk: int = 8, max_rate: float = 0.02,
     head_dim: int | None = None, conv: int = 4,
 ) -> Plastic:  # fmt: skip
     """A layer; values are as long as keys.
@@ -38,6 +42,10 @@ def layer(
         max_rate: the largest step eta.
     """
     network = Network(Perceptron(2, expansion, residual=True), cubic, chunk=chunk, border=quartic_norm)
-    return Plastic(
+    memory = Plastic(
         "moneta", dim, heads, network, max_rate=max_rate, key_dim=head_dim, value_dim=head_dim, conv=conv
     )
+    with torch.no_grad():  # the map from A to W is its own inverse
+        for weight, accumulated in zip(memory.weights, quartic_norm(list(memory.weights), [])[1], strict=True):
+            weight.copy_(accumulated)
+    return memory

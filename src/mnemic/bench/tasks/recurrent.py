@@ -39,7 +39,10 @@ over all blocks, short convolutions included; those of attention, which grow, ar
 that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
 "jrt" reads what is told ahead and then as ever, "jrt-prompt" is based reading it twice; its steps are as
 many, its texts longer. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
-preset=hour: the same, five times the steps (associative recall only); preset=hours: three sizes, three starts.
+preset=hour (associative recall only): the same with twice the steps, the layers of the frontier also at half
+and a quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
+(momentum of Titans and ATLAS), the sharpness of "deep-transformer" and the steps of Memora and Moneta were
+chosen with 300 steps of another start on sequences of another seed than those reported.
 --option layers=a,b for some. A model that was trained to its end is not trained again when a run goes on.
 """
 
@@ -58,6 +61,7 @@ class Preset:
         sizes: channels of a key and a value per head (the window, for a sliding window); none: equal bytes.
         asked: metric to the shape of the task it is measured on; the first is the main one.
         trained: so many of these are trained on, in turn.
+        smaller: at equal bytes, whether layers of SMALLER are also trained at half and a quarter of them.
         tests: sequences tested.
     """
 
@@ -67,6 +71,7 @@ class Preset:
     depth: int
     asked: Mapping[str, Shape]
     trained: int = 1
+    smaller: bool = False
     dim: int = 32
     heads: int = 2
     batch: int = 32
@@ -106,6 +111,34 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
 
+SMALLER: dict[str, dict[str, dict[str, int]]] = {
+    "half": {
+        "sliding-window": {"window": 5},
+        "linear-attention": {"key_dim": 13, "value_dim": 13},
+        "gated-linear-attention": {"key_dim": 13, "value_dim": 13},
+        "delta-rule": {"key_dim": 13, "value_dim": 13},
+        "gated-delta-rule": {"key_dim": 13, "value_dim": 13},
+        "based": {"key_dim": 4, "value_dim": 14},
+        "jrt": {"key_dim": 4, "value_dim": 14},
+        "titans": {"key_dim": 6, "value_dim": 6, "expansion": 1},
+        "mamba": {"size": 12},
+        "hax": {"size": 4, "bits": 2, "bucket": 1, "selected": 3},
+    },
+    "quarter": {
+        "sliding-window": {"window": 3, "key_dim": 10, "value_dim": 12},
+        "linear-attention": {"key_dim": 8, "value_dim": 8},
+        "gated-linear-attention": {"key_dim": 8, "value_dim": 8},
+        "delta-rule": {"key_dim": 8, "value_dim": 8},
+        "gated-delta-rule": {"key_dim": 8, "value_dim": 8},
+        "based": {"key_dim": 2, "value_dim": 14},
+        "jrt": {"key_dim": 2, "value_dim": 14},
+        "titans": {"key_dim": 4, "value_dim": 4, "expansion": 1},
+        "mamba": {"size": 5},
+        "hax": {"size": 2, "bits": 1, "bucket": 1, "selected": 1},
+    },
+}
+"""The same at half and a quarter of those bytes, for the layers that the frontier is drawn of."""
+
 
 def longer(shape: Shape, *times: int) -> dict[str, Shape]:
     """The same task on texts so many times as long."""
@@ -131,7 +164,7 @@ def passkey(length: int, digits: int) -> dict[str, Shape]:
 PRESETS: dict[str, dict[str, Preset]] = {
     "associative": {
         "minutes": Preset((), 1, 300, 1, {"accuracy": {"length": 48, "pairs": 8, "vocab": 64}}),
-        "hour": Preset((), 1, 1500, 1, {"accuracy": {"length": 48, "pairs": 8, "vocab": 64}}),
+        "hour": Preset((), 1, 600, 1, {"accuracy": {"length": 48, "pairs": 8, "vocab": 64}}, smaller=True),
         "hours": Preset((8, 16, 32), 3, 2000, 2, {"accuracy": {"length": 128, "pairs": 16, "vocab": 256}}),
     },
     "joint": {
@@ -180,6 +213,8 @@ def run(data: Path | None, options: Options) -> Outcome:
     for layer in options.progress(layers, "layers"):
         kind = TWICE.get(layer, layer)
         shapes = {f"{layer}-{size}": sized(kind, size) for size in preset.sizes} or {layer: EQUAL_BYTES[kind]}
+        if preset.smaller:
+            shapes |= {f"{layer}-{part}": each[kind] for part, each in SMALLER.items() if kind in each}
         family[layer] = list(shapes)
         for name, shape in shapes.items():
             systems |= {name: [], f"{name}-emptied": []}
@@ -190,7 +225,7 @@ def run(data: Path | None, options: Options) -> Outcome:
                 sizes[name], learnt[f"{name}/{start}"] = trained["nbytes"], trained["learnt"]
     default = "gated-delta-rule" if "gated-delta-rule" in systems else next(iter(systems))
     lines = {
-        layer: [[sizes[name], *point(systems[name], "accuracy", options.seed)] for name in members]
+        layer: sorted([sizes[name], *point(systems[name], "accuracy", options.seed)] for name in members)
         for layer, members in family.items()
     }
     curves = {

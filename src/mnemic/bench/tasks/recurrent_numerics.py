@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnemic.bench.runner import Options, Outcome
+from mnemic.bench.training import fingerprint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mnemic.recurrent import State
+    from mnemic.recurrent.engine.layer import Layer
 
 NAME = "recurrent_numerics"
 FOLDER = None
 PROTOCOL = """
 Every layer at its default settings (width 64, 2 heads), parameters and inputs in bfloat16, learns to say at
 every token what stood 8 tokens before: steps of AdamW on random sequences, batch 8, length 256. `finite` is 1
-if loss, gradients and states were finite at every step; `steps` is how many were, `loss` the mean of the last
-tenth. A case is a start. --option steps=10000; length=256; layers=a,b for some.
+if loss, gradients and states were finite at every step taken; `steps` is how many were, `loss` the mean of the
+last tenth. A case is a start. --option steps=10000; length=256; seconds=S: a layer stops at its first step after
+so many seconds of processor time, so `steps` says how far it came; layers=a,b for some. A layer that was trained
+to its end is not trained again when a run goes on.
 """
 
 
@@ -22,39 +32,65 @@ def run(data: Path | None, options: Options) -> Outcome:
     from mnemic.recurrent import names
 
     steps, length = int(options.extra.get("steps", 10_000)), int(options.extra.get("length", 256))
+    seconds = float(options.extra.get("seconds", math.inf))
     layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
     systems = {
-        layer: [{"id": f"start-{options.seed}"} | train(layer, steps, length, options.seed)]
+        layer: [{"id": f"start-{options.seed}"} | measure(layer, steps, length, seconds, options)]
         for layer in options.progress(layers, "layers")
     }
     return Outcome(systems, layers[0], {"steps": steps, "length": length})
 
 
-def train(name: str, steps: int, length: int, seed: int, batch: int = 8) -> dict[str, Any]:
-    """Train one layer until its last step, or the first that is not finite."""
+def measure(name: str, steps: int, length: int, seconds: float, options: Options) -> dict[str, Any]:
+    """Train one layer, unless that was done before."""
     import torch
 
     from mnemic.recurrent import build
 
-    torch.manual_seed(seed)
+    torch.manual_seed(options.seed)
     layer = build(name, dim=64, heads=2).to(torch.bfloat16)
+    what: dict[str, Any] = {
+        "bench": NAME,
+        "layer": name,
+        "steps": steps,
+        "length": length,
+        "seed": options.seed,
+    }
+    what |= {"seconds": seconds} if seconds < math.inf else {}
+    what["first"] = fingerprint(layer, lambda step: echo(layer, length)[0])
+    return options.kept(what, lambda: train(layer, steps, length, seconds))
+
+
+def train(layer: Layer, steps: int, length: int, seconds: float = math.inf) -> dict[str, Any]:
+    """Train until the last step, the first that is not finite, or out of time."""
+    import torch
+
     adam = torch.optim.AdamW(layer.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
     losses: list[float] = []
-    for _ in range(steps):
-        x = torch.randn(batch, length, 64, dtype=torch.bfloat16)
-        y, state = layer(x)
-        loss = (y[:, 8:].float() - x[:, :-8].float()).square().mean()
+    finite, begun = True, time.process_time()
+    while len(losses) < steps and time.process_time() - begun < seconds:
+        loss, state = echo(layer, length)
         adam.zero_grad()
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
         numbers = [loss, norm, *(t for t in state.tensors.values() if t.is_floating_point())]
-        if not all(bool(torch.isfinite(t).all()) for t in numbers):
+        finite = all(bool(torch.isfinite(t).all()) for t in numbers)
+        if not finite:
             break
         adam.step()
         losses.append(float(loss.detach()))
-    late = losses[-max(steps // 10, 1) :]
+    late = losses[-max(len(losses) // 10, 1) :]
     return {
-        "finite": float(len(losses) == steps),
+        "finite": float(finite),
         "steps": float(len(losses)),
         "loss": sum(late) / len(late) if late else math.nan,
     }
+
+
+def echo(layer: Layer, length: int, batch: int = 8) -> tuple[Tensor, State]:
+    """The error at saying what stood 8 tokens before, over fresh random sequences, and the last state."""
+    import torch
+
+    x = torch.randn(batch, length, layer.dim, dtype=torch.bfloat16)
+    y, state = layer(x)
+    return (y[:, 8:].float() - x[:, :-8].float()).square().mean(), state

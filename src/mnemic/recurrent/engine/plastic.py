@@ -3,8 +3,9 @@
     keep_t = 1 - sigmoid(W x + a),  eta_t = sigmoid(W x + b),  theta_t = max_rate sigmoid(W x + c),   per head
 
 and, where the choices ask for them, a token's weight in a window and its threshold. Gates start so that the
-memory is kept and momentum is short: with all at one half a memory forgets as fast as it learns. The memory
-itself starts empty where it can (`Structure.scales`).
+memory is kept and momentum is short: with all at one half a memory forgets as fast as it learns, and what is
+written of a token lands, by half, after the next. The memory itself starts empty where it can
+(`Structure.scales`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Plastic(Associative):
         self.feature_dim = self.key_dim if features is None else features(torch.zeros(self.key_dim)).shape[-1]
         self.max_rate = max_rate / network.structure.gain(self.feature_dim)
         starts = {"rate": 0.0, "forget": -5.0}
-        starts |= ({"momentum": 0.0} if network.momentum else {}) | ({"threshold": 1.0} if thresholds else {})
+        starts |= ({"momentum": -3.0} if network.momentum else {}) | ({"threshold": 1.0} if thresholds else {})
         starts |= {"weight": 0.0} if network.window > 1 else {}
         self.gates = nn.ModuleDict({name: nn.Linear(dim, heads) for name in starts})
         for name, start in starts.items():
