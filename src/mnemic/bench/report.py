@@ -10,6 +10,7 @@ from typing import Any
 Metrics = Mapping[str, Mapping[str, float]]
 
 PAIRED = 6  # metrics whose paired comparisons a page shows
+COLOURS, MARKS = 10, "os^D"  # lines told apart by colour, then by mark
 
 
 def page(path: Path) -> Path:
@@ -123,13 +124,15 @@ def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
     """Lines of [x, y] or [x, y, low, high] points."""
     plt = _pyplot()
     figure, panel = plt.subplots(figsize=(6, 3.8))
-    for label, points in curve["lines"].items():
+    many = len(curve["lines"]) > COLOURS
+    for i, (label, points) in enumerate(curve["lines"].items()):
         x, y = [point[0] for point in points], [point[1] for point in points]
-        (line,) = panel.plot(x, y, marker="o", markersize=3, linewidth=1.3, label=label)
+        mark = MARKS[i // COLOURS % len(MARKS)]
+        (line,) = panel.plot(x, y, marker=mark, markersize=3, linewidth=1.3, label=label)
         if points and len(points[0]) == 4:
-            panel.fill_between(
-                x, [p[2] for p in points], [p[3] for p in points], color=line.get_color(), alpha=0.15
-            )
+            low, high = [p[2] for p in points], [p[3] for p in points]
+            panel.fill_between(x, low, high, color=line.get_color(), alpha=0.15)
+            panel.vlines(x, low, high, color=line.get_color(), linewidth=0.8)
     if curve.get("log_x"):
         panel.set_xscale("log")
     if curve.get("log_y"):
@@ -139,7 +142,8 @@ def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
     panel.set_title(title, fontsize=10)
     panel.grid(alpha=0.3)
     if len(curve["lines"]) > 1:
-        panel.legend(fontsize=7)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "ncols": 2} if many else {}
+        panel.legend(fontsize=7, **beside)
     slug = "".join(letter if letter.isalnum() else "-" for letter in title.lower()).strip("-")
     return _save(figure, path.with_name(f"{path.stem}-{slug}.svg"))
 

@@ -22,9 +22,9 @@ PROTOCOL = """
 Every layer at its default settings (width 64, 2 heads), parameters and inputs in bfloat16, learns to say at
 every token what stood 8 tokens before: steps of AdamW on random sequences, batch 8, length 256. `finite` is 1
 if loss, gradients and states were finite at every step taken; `steps` is how many were, `loss` the mean of the
-last tenth. A case is a start. --option steps=10000; length=256; seconds=S: a layer stops at its first step after
-so many seconds of processor time, so `steps` says how far it came; layers=a,b for some. A layer that was trained
-to its end is not trained again when a run goes on.
+last tenth. A case is a start. --option steps=10000; length=256; seconds=S: a layer stops after so many seconds
+of processor time, and `steps` says how far it came; layers=a,b for some. A layer that was trained to its end is
+not trained again when a run goes on.
 """
 
 

@@ -64,9 +64,11 @@ class Perceptron:
         return list(pairwise(sizes))
 
     def scales(self, key_dim: int, value_dim: int) -> list[float]:
-        """The last map starts at zero, so that only what was written is read, unless a norm follows it; and the
-        first such that keys of length 1 make hidden features of size 1: smaller ones are all but linear and hold
-        next to nothing."""
+        """The last map starts at zero, so that only what was written is read, unless a norm follows it.
+
+        The first is such that keys of length 1 make hidden features of size 1: smaller ones are all but linear
+        and hold next to nothing.
+        """
         fair = [rows**-0.5 for rows, _ in self.shapes(key_dim, value_dim)]
         return [*[1.0][: self.depth - 1], *fair[1:-1], fair[-1] if self.residual else 0.0]
 
