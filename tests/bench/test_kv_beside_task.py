@@ -32,6 +32,15 @@ def test_neighbours_are_measured_beside_the_model_alone() -> None:
     assert claims.check(load("kv", "knn-lm").CLAIM, outcome)["sabotage_fails"]
 
 
+def test_text_that_the_question_looks_at_is_kept() -> None:
+    outcome = kv_beside.run(None, Options(extra={"methods": "infiniretri", "cases": "3"}, quiet=True))
+    held = {name: [row["held"] for row in rows] for name, rows in outcome.systems.items()}
+    assert held["infiniretri"] == [1, 1, 1]
+    assert sum(held["infiniretri, scrambled"]) < 3
+    assert all(row["kept_tokens"] <= 128 for rows in outcome.systems.values() for row in rows)
+    assert claims.check(load("kv", "infiniretri").CLAIM, outcome)["n"] == 3
+
+
 def test_no_chunk_follows_the_one_it_followed() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -6,7 +6,7 @@ generate(model, cache, question, max_new_tokens=64)
 
 A method's file says by `KIND` how it is used: "cache" (as above, and where nothing is said) or in a way of its
 own, which the file shows: "chunks" (pairs of pieces of text, put together to a cache), "datastore" (states of a
-text beside the model).
+text beside the model), "text" (sentences that are read again).
 """
 
 from typing import Literal, get_args
@@ -20,7 +20,7 @@ from mnemic.types import MnemicError
 
 __all__ = ["MemoryCache", "Policy", "attach", "detach", "generate", "load", "names", "policy", "read", "save"]
 
-Kind = Literal["cache", "chunks", "datastore"]
+Kind = Literal["cache", "chunks", "datastore", "text"]
 
 
 def names(kind: Kind = "cache") -> list[str]:

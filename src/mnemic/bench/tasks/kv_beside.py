@@ -1,4 +1,4 @@
-"""What papers of memories beside a cache report: chunks reused elsewhere, states of texts read before."""
+"""What papers of memories beside a cache report: chunks reused elsewhere, states of texts, text."""
 
 from __future__ import annotations
 
@@ -29,10 +29,15 @@ by more than a thousandth of a nat, and less likely; facts, words: nats of the v
 tokens. nearness: nats of entropy of what the neighbours say, on the page's tokens 32 to 127; nearness_own: on
 those that the mixture writes in their place. "scrambled" deals the tokens that followed anew among the states.
 A case is a page.
+infiniretri: a text of 4,096 tokens with 60 facts is read 256 tokens at a time, and of its sentences of 8 tokens
+as many are kept as 128 tokens hold, by the layer where this model retrieves (the second of four; by its last,
+"infiniretri, last layer"). needle: asked after reading what is kept; held: key and value are there. "scrambled"
+keeps as many sentences by lot, "the last sentences" the text's end. A case is a text.
 Options: cases=200, methods=NAMES."""
 
 CASES = 200
 CHUNKS, CHUNK, INSIDE = 8, 48, 3
+LONG, LONG_FACTS, SENTENCE, ROOM, RETRIEVES = 4096, 60, 8, 128, 1
 KNOWN, TOLD, PAGES = 100, 20, 40
 Systems = dict[str, list[Row]]
 
@@ -186,7 +191,42 @@ def _nats(log_p: Any, page: Any) -> Any:
     return -log_p[:-1].gather(1, page[1:, None])[:, 0]
 
 
+def _infiniretri(model: Any, cases: list[int], options: Options) -> Systems:
+    import torch
+
+    from mnemic.kv import infiniretri
+
+    start = torch.tensor([tokens.START])
+    systems: Systems = {}
+    for case in options.progress(cases, "infiniretri"):
+        rng = np.random.default_rng([options.seed, 4, case])
+        told = tokens.facts(rng, LONG_FACTS)
+        text = torch.from_numpy(tokens.tell(rng, told, LONG + 1)[1:])
+        sentences = torch.split(text, SENTENCE)
+        asked, answer = tokens.ask_value(told, int(rng.integers(LONG_FACTS)))
+        question = torch.tensor(asked)
+        room, count = {"chunk": 256, "room": ROOM, "tokens": 32}, ROOM // SENTENCE
+        kept = infiniretri.keep(model, sentences, question, layer=RETRIEVES, **room)
+        chosen = {
+            "infiniretri": kept,
+            "infiniretri, last layer": infiniretri.keep(model, sentences, question, **room),
+            "infiniretri, scrambled": sorted(rng.permutation(len(sentences))[: len(kept)].tolist()),
+            "the last sentences": list(range(len(sentences) - count, len(sentences))),
+        }
+        for system, some in chosen.items():
+            text = torch.cat((start, *(sentences[i] for i in some)))
+            with torch.inference_mode():
+                said = model(torch.cat((text, question))[None], use_cache=False).logits[0, -1].argmax()
+            held = bool((text == asked[1]).any() and (text == answer[0]).any())
+            row: Row = {"id": f"{options.seed}.texts.{case}", "needle": float(int(said) == answer[0])}
+            systems.setdefault(system, []).append(
+                row | {"held": float(held), "kept_tokens": float(len(text) - 1)}
+            )
+    return systems
+
+
 MEASURES: dict[str, Callable[[Any, list[int], Options], Systems]] = {
     "cachecraft": _cachecraft,
     "knn-lm": _knn_lm,
+    "infiniretri": _infiniretri,
 }
