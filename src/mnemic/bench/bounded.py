@@ -11,7 +11,7 @@ from mnemic.types import Ints
 LENGTH = 448  # tokens of a page; with its questions it stays inside the reference model's window
 SETTINGS = {
     "sinks": 4, "recent": 8, "block": 8, "local": 16, "window": 8, "chosen": 8, "length": 128, "residual": 16,
-    "room": 64, "exact": 0, "middle": 16, "last": 8, "vital": 32, "per_fine": 2,
+    "room": 64, "exact": 0, "middle": 16, "last": 8, "vital": 32, "per_fine": 2, "wide": 64,
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "sentencekv": {"longest": 8},

@@ -33,7 +33,7 @@ SMALL = {  # hyper-parameters for windows of 512 tokens, where a paper's own are
     "quest": {"block": 4, "sinks": 16, "chosen": 32},
     "em-llm": {"block": 32, "sinks": 16, "chosen": 4, "shortest": 4, "longest": 32},
     "retrieval-attention": {"block": 32, "sinks": 16, "chosen": 4},
-    "squeezed-attention": {"block": 64, "sinks": 16, "room": 128},
+    "squeezed-attention": {"block": 64, "sinks": 16, "room": 128, "wide": 64},
 }
 METHODS = "full,streaming,h2o,tova,snapkv,kivi,infllm,quest,em-llm,squeezed-attention,retrieval-attention"
 
