@@ -77,10 +77,8 @@ def serve_command(
         from mnemic.serve.upstream import Remote, Upstream
     except ImportError as error:
         raise MnemicError(f"serving needs {error.name}: pip install 'mnemic[serve]'") from None
-    from mnemic import heap
     from mnemic.memory import Memory, default_path
 
-    heap.steady()
     path = path or default_path()
     keys = Keys(path)
     keyed = keys.any() if keyed is None else keyed

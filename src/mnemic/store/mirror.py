@@ -30,6 +30,7 @@ TEXTS = 200  # and with their text
 FEW = 20_000  # records of a space up to which the file itself answers the first questions about words
 KEPT = 2000  # records from which the file keeps columns, and of a space its word index
 EXACT = 50  # records whose similarity is computed from the vectors in the file
+TIDY = 100  # records after which the gaps that arrays made anew leave behind are given back
 PATIENCE = 3  # refreshes (one a recall) at which it does, before a word index is built
 
 _CODED = ("space", "source", "session", "author", "kind")
@@ -71,6 +72,7 @@ class Mirror:
         self._first: dict[int, int] = {}  # the refresh after which a space was first asked for words
         self._kept: dict[int, int] = {}  # documents in the word index as the file last kept it
         self._rows_kept = 0  # rows as the file last kept them
+        self._untidy = 0  # rows added and removed since memory was last given back
         self._vectors: FlatIndex | None = None
         self._vector_rows = np.empty(0, np.int32)  # row here of each row there, -1 where removed
         self._vector_parts = np.empty(0, np.int32)  # which part of its record
@@ -99,6 +101,10 @@ class Mirror:
             self._keep(np.argsort(self.ids))
         if len(gone) or len(new):
             self._join()
+            self._untidy += len(gone) + len(new)
+            if self._untidy >= TIDY:
+                self._untidy = 0
+                give_back()
         self._keep_rows()
         for code in self._words:
             self._match_words(code)
