@@ -291,3 +291,20 @@ def test_nothing_is_read_when_nothing_was_written(store: Store, monkeypatch: pyt
     copy.refresh()
     assert copy.ids is before
     assert copy.rows([1, 99]).tolist() == [0, -1]
+
+
+def test_a_mirror_asked_while_the_memory_was_empty_finds_what_another_process_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "KEPT", 2)
+    path = tmp_path / "m.mnemic"
+    with Store.open(path, durability="normal") as store, Store.open(path, durability="normal") as other:
+        near, far = Mirror(store), Mirror(other)
+        far.refresh()
+        far.vectors(vector(1, 2))
+        far.words(["sea"], "default")
+        store.put([Record(text="the sea", order=n) for n in range(3)], [[Part(0, 1, vector(1, 2))]] * 3)
+        near.refresh()  # keeps its rows in the file
+        far.refresh()
+        np.testing.assert_allclose(far.vectors(vector(1, 2))[0], 1, atol=1e-3)
+        assert (far.words(["sea"], "default") > 0).all()

@@ -130,6 +130,7 @@ class Mirror:
         groups = zip(*(getattr(self, name)[first].tolist() for name in _CODED[:3]), strict=True)
         self._groups = {group: number for number, group in enumerate(groups)}
         self._rows_kept = len(self)
+        self._words, self._vectors = {}, None  # those of an empty memory, if it was asked when it was one
         self._join()
 
     def _keep_rows(self) -> None:
