@@ -65,6 +65,27 @@ def test_left_padding_changes_nothing_for_the_tokens_that_are_there(model: Any, 
     torch.testing.assert_close(logits[1:], stock(model, x[1:]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("method", ["full", "infllm"])
+def test_a_padded_text_that_was_read_is_gone_on_from_where_it_ends(model: Any, method: str) -> None:
+    """Reading and generating count positions alike: the first logits are those of the text without padding."""
+    x, turn = ids(2, 60), ids(2, 5, seed=1)
+    mask = torch.ones_like(x)
+    mask[0, :23] = 0
+    cache = kv.attach(model, method, budget=ROOM, **quick(method))
+    kv.read(model, cache, x, attention_mask=mask, chunk=16, progress=False)
+    first: list[torch.Tensor] = []
+
+    def note(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        first.append(scores.clone())
+        return scores
+
+    kv.generate(model, cache, turn, max_new_tokens=1, do_sample=False, logits_processor=[note])
+    kv.detach(model)
+    for row, start in ((0, 23), (1, 0)):
+        alone = stock(model, torch.cat((x[row, start:], turn[row]))[None])[0, -1]
+        torch.testing.assert_close(first[0][row], alone, atol=1e-5, rtol=0)
+
+
 def test_generate_gives_the_same_tokens_greedily_and_by_beams(model: Any) -> None:
     """Every method on a Llama, every fourth on each of the others, by turns."""
     turn = ARCHITECTURES.index(model.config.model_type.replace("_text", "").replace("_", "-"))

@@ -136,7 +136,10 @@ def read(
             for start in range(0, ids.shape[1], chunk):
                 piece = ids[:, start : start + chunk]
                 mask = _mask(cache, before + start, piece, attention_mask, start)
-                model.base_model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True)
+                model.base_model(
+                    input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True,
+                    position_ids=None if mask is None else _positions(mask, piece.shape[1]),
+                )  # fmt: skip
                 bar.update(piece.shape[1])
     finally:
         cache.reading = False
@@ -181,6 +184,11 @@ def _mask(cache: MemoryCache, seen: int, piece: Tensor, mask: Tensor | None, sta
     count = piece.shape[1]
     new = torch.ones_like(piece).bool() if mask is None else mask[:, start : start + count].bool()
     return torch.cat((_read_before(cache, piece, seen), new), 1)
+
+
+def _positions(mask: Tensor, count: int) -> Tensor:
+    """Where the last `count` tokens stand when padding takes no place, as generate counts: [rows, count]."""
+    return (mask.long().cumsum(1) - 1).clamp_min(0)[:, -count:]
 
 
 def _read_before(cache: MemoryCache, ids: Tensor, seen: int) -> Tensor:
