@@ -66,7 +66,7 @@ class Echoes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._openings: dict[str, dict[int, set[int]]] = {}  # space -> hash of the first words -> ids
+        self._openings: dict[str, dict[int, tuple[int, ...]]] = {}  # space -> hash of the first words -> ids
         self._handed: dict[str, set[int]] = {}  # of which the openings are not yet known
 
     def handed_out(self, space: str, ids: Sequence[int]) -> None:
@@ -84,7 +84,7 @@ class Echoes:
             return turn
         return replace(turn, text=text, meta={**turn.meta, "recalled": again}) if text else None
 
-    def _opening(self, space: str) -> dict[int, set[int]]:
+    def _opening(self, space: str) -> dict[int, tuple[int, ...]]:
         if space not in self._openings:
             self._openings[space] = {}
             ids, traces = self._store.trace_stats(space)
@@ -93,7 +93,9 @@ class Echoes:
         for record in self._live(self._handed.pop(space, ())):
             words = _words(record.text)
             if len(words) >= SHORTEST:
-                openings.setdefault(hash(tuple(words[:SHORTEST])), set()).add(record.id)
+                key = hash(tuple(words[:SHORTEST]))
+                there = openings.get(key, ())  # a set of one would take four times as much
+                openings[key] = there if record.id in there else (*there, record.id)
         return openings
 
     def _live(self, ids: Iterable[int]) -> Iterator[Record]:
@@ -101,7 +103,7 @@ class Echoes:
             with suppress(UnknownRecord):
                 yield from (it for it in self._store.get([id]) if it.state == "live")
 
-    def _cut(self, text: str, openings: dict[int, set[int]]) -> tuple[str, list[int]]:
+    def _cut(self, text: str, openings: dict[int, tuple[int, ...]]) -> tuple[str, list[int]]:
         unmarked = _BLOCK.sub("", text)
         found = [match.span() for match in _WORD.finditer(unmarked)]
         words = _words(unmarked)
