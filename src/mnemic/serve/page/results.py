@@ -44,6 +44,11 @@ def bench(name: str) -> dict[str, Any] | None:
     return {key: value for key, value in found.items() if key != "per_query"}
 
 
+def metrics(systems: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """What any of the systems was measured by, each once."""
+    return list(dict.fromkeys(name for measured in systems.values() for name in measured))
+
+
 def scale(systems: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> tuple[float, float]:
     """The stretch that the intervals of a metric take, over all systems; 0 to 1 where they lie in it."""
     ends = [

@@ -69,7 +69,7 @@ class Page:
         self._jinja.globals |= {
             "day": show.day, "month": show.month, "clock": show.clock, "said": show.said, "size": show.size,
             "marked": show.marked, "label": show.label, "number": show.number, "interval": plots.interval,
-            "scale": results.scale, "version": mnemic.__version__,
+            "metrics_of": results.metrics, "scale": results.scale, "version": mnemic.__version__,
         }  # fmt: skip
 
     # ----------------------------------------------------------------- looking
