@@ -41,5 +41,7 @@ def test_recurrent_layers_are_listed_by_how_they_are_used() -> None:
     assert "delta-rule" in names()
     assert names() == by_kind[0]
     assert sorted(name for each in by_kind for name in each) == recipes.names("recurrent")
-    with pytest.raises(MnemicError, match="no kind 'state' of layer; there are: causal, encoder, wrapper"):
+    with pytest.raises(
+        MnemicError, match="no kind 'state' of method in recurrent; there are: causal, encoder, wrapper"
+    ):
         names("state")  # type: ignore[arg-type]

@@ -68,6 +68,17 @@ def names(room: str) -> list[str]:
     return [recipe.name for recipe in recipes(room)]
 
 
+def of_kind(room: str, kind: str, kinds: tuple[str, ...]) -> list[str]:
+    """Names of the methods of a room that are used in one way; those that say nothing are of the first kind.
+
+    Raises:
+        MnemicError: no such kind.
+    """
+    if kind not in kinds:
+        raise MnemicError(f"there is no kind {kind!r} of method in {room}; there are: {', '.join(kinds)}")
+    return [recipe.name for recipe in recipes(room) if (recipe.kind or kinds[0]) == kind]
+
+
 def load(room: str, name: str) -> ModuleType:
     """The module of one method.
 

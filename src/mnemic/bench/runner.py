@@ -73,12 +73,9 @@ class Options:
         """
         written = json.dumps(dict(what) | {"version": __version__}, sort_keys=True)
         path = self.folder / f"{hashlib.sha256(written.encode()).hexdigest()[:32]}.json"
-        if path.exists():
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            stored = {"what": json.loads(written), "result": make()}
-            save(stored, path)
-        result: dict[str, Any] = stored["result"]
+        if not path.exists():
+            save({"what": json.loads(written), "result": make()}, path)
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]  # rounded, each time
         return result
 
     @cached_property

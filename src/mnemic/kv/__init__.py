@@ -16,7 +16,6 @@ from mnemic.kv.attach import attach, detach, generate, policy, read
 from mnemic.kv.cache import MemoryCache
 from mnemic.kv.files import load, save
 from mnemic.kv.policy import Policy
-from mnemic.types import MnemicError
 
 __all__ = ["MemoryCache", "Policy", "attach", "detach", "generate", "load", "names", "policy", "read", "save"]
 
@@ -29,6 +28,4 @@ def names(kind: Kind = "cache") -> list[str]:
     Raises:
         MnemicError: no such kind.
     """
-    if kind not in get_args(Kind):
-        raise MnemicError(f"there is no kind {kind!r} of method; there are: {', '.join(get_args(Kind))}")
-    return [recipe.name for recipe in recipes.recipes("kv") if (recipe.kind or "cache") == kind]
+    return recipes.of_kind("kv", kind, get_args(Kind))

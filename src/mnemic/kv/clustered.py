@@ -32,7 +32,7 @@ from torch import Tensor
 from mnemic.index.kmeans import kmeans
 from mnemic.kv.mapped import Mapped
 from mnemic.kv.slots import PAD, Slots, fold, visible
-from mnemic.kv.tiered import TwoTiers
+from mnemic.kv.two_tiers import TwoTiers
 from mnemic.kv.units import runs
 
 _TOGETHER = 8  # queries that recall at a time: bounds what is gathered

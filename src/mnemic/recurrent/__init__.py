@@ -40,9 +40,7 @@ def names(kind: Kind = "causal") -> list[str]:
     Raises:
         MnemicError: no such kind.
     """
-    if kind not in get_args(Kind):
-        raise MnemicError(f"there is no kind {kind!r} of layer; there are: {', '.join(get_args(Kind))}")
-    return [recipe.name for recipe in recipes.recipes("recurrent") if (recipe.kind or "causal") == kind]
+    return recipes.of_kind("recurrent", kind, get_args(Kind))
 
 
 def build(name: str, dim: int, **options: Any) -> Layer:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
 
 from mnemic.bench import stats
 from mnemic.bench.bounded import LENGTH, OWN, SETTINGS, fitted, pair_nbytes, read, take_back
-from mnemic.bench.runner import Options, Outcome, Row, save
+from mnemic.bench.runner import Options, Outcome, Row
 from mnemic.types import Ints, MnemicError
 from mnemic.worlds import tokens
 
@@ -49,14 +46,13 @@ def run(data: Path | None, options: Options) -> Outcome:
     shares = [float(share) for share in options.extra.get("shares", SHARES).split(",")]
     given = options.extra.get("methods")
     wanted = given.split(",") if given else kv.names()
-    folder = (options.cache or Path(gettempdir()) / "mnemic-bench") / "frontier"
-    systems: dict[str, list[Row]] = {"full": _kept(folder, model, "full", 1.0, cases, options)["rows"]}
+    systems: dict[str, list[Row]] = {"full": _kept(model, "full", 1.0, cases, options)["rows"]}
     too_small: dict[str, str] = {}
     sizes: dict[str, int] = {}
     settings: dict[str, str] = {}
     for method in wanted:
         for share in shares if method != "full" else ():
-            done = _kept(folder, model, method, share, cases, options)
+            done = _kept(model, method, share, cases, options)
             name = f"{method} {100 * share:g}%"
             if "refused" in done:
                 too_small[name] = done["refused"]
@@ -69,30 +65,30 @@ def run(data: Path | None, options: Options) -> Outcome:
     return Outcome(systems=systems, default="full", extra=extra)
 
 
-def _kept(folder: Path, model: Any, method: str, share: float, cases: list[int], options: Options) -> Any:
+def _kept(model: Any, method: str, share: float, cases: list[int], options: Options) -> dict[str, Any]:
     """What this method got, from an earlier run with the same model and cases where there was one."""
     from mnemic.kv.files import fingerprint
 
-    about = json.dumps(
-        [PROTOCOL, SETTINGS, OWN, LESS, fingerprint(model), method, share, options.seed, list(cases)]
-    )
-    path = folder / f"{method}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
-        save(_measure(model, method, share, cases, options), path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    what: dict[str, Any] = {
+        "task": PROTOCOL,
+        "settings": [SETTINGS, OWN, LESS],
+        "model": fingerprint(model),
+        "seed": options.seed,
+    }
+    what |= {"method": method, "share": share, "cases": cases}
+    return options.kept(what, lambda: _measure(model, method, share, cases, options))
 
 
 def _measure(model: Any, method: str, share: float, cases: list[int], options: Options) -> dict[str, Any]:
     """What a method set for these windows gets, set smaller where that does not fit."""
-    settings = SETTINGS | OWN.get(method, {})
-    try:
-        return _asked(model, method, settings, share, cases, options) | {"settings": "usual"}
-    except MnemicError:
-        pass
-    try:
-        return _asked(model, method, settings | LESS, share, cases, options) | {"settings": "less"}
-    except MnemicError as error:
-        return {"refused": str(error)}
+    refused = ""
+    for size, smaller in (("usual", {}), ("less", LESS)):
+        settings = SETTINGS | OWN.get(method, {}) | smaller
+        try:
+            return _asked(model, method, settings, share, cases, options) | {"settings": size}
+        except MnemicError as error:
+            refused = str(error)
+    return {"refused": refused}
 
 
 def _asked(
