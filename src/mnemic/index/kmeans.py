@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnemic.index.arrays import Array, like, namespace, take_rows
+from mnemic.index.arrays import Array, like, namespace, sum_rows, take_rows
 
-BLOCK = 4096  # keys compared with all centroids at a time
+BLOCK = 1024  # keys compared with all centroids at a time
 
 
 def kmeans(
@@ -49,11 +49,12 @@ def assign(keys: Array, centroids: Array) -> tuple[Array, Array]:
     """The nearest centroid of each key and its squared distance, [..., n] each (the lowest of equal ones)."""
     xp = namespace(keys)
     labels, squared = [], []
-    norms = (centroids**2).sum(-1)[..., None, :]  # [..., 1, k]
+    halves = (centroids**2).sum(-1)[..., None, :] / 2  # [..., 1, k]
     for at in range(0, keys.shape[-2], BLOCK):
         block = keys[..., at : at + BLOCK, :]
-        distances = norms - 2 * (block @ centroids.swapaxes(-1, -2))  # [..., block, k], less ||x||^2
-        nearest = distances.argmin(-1)
+        nearness = block @ centroids.swapaxes(-1, -2)  # [..., block, k]
+        nearness -= halves  # (||x||^2 - ||x - c||^2) / 2
+        nearest = nearness.argmax(-1)
         labels.append(nearest)
         squared.append(((block - take_rows(centroids, nearest)) ** 2).sum(-1))
     return xp.concatenate(labels, -1), xp.concatenate(squared, -1)
@@ -75,13 +76,8 @@ def _start(keys: Array, k: int, random: np.random.Generator) -> Array:
 
 def _means(keys: Array, labels: Array, squared: Array, centroids: Array) -> Array:
     xp = namespace(keys)
-    numbers = xp.arange(centroids.shape[-2], device=keys.device)
-    sums, counts = xp.zeros_like(centroids), xp.zeros_like(centroids[..., :1])
-    for at in range(0, keys.shape[-2], BLOCK):
-        block = keys[..., at : at + BLOCK, :]
-        member = xp.asarray(labels[..., at : at + BLOCK, None] == numbers, dtype=keys.dtype)  # [..., block, k]
-        sums = sums + member.swapaxes(-1, -2) @ block
-        counts = counts + member.sum(-2)[..., None]
+    sums = sum_rows(keys, labels, centroids.shape[-2])
+    counts = sum_rows(xp.ones_like(keys[..., :1]), labels, centroids.shape[-2])
     means = sums / xp.where(counts == 0, 1, counts)
     worst = xp.argsort(-squared, -1)[..., : centroids.shape[-2]]  # one candidate for each centroid
     rank = xp.asarray(counts[..., 0] == 0, dtype=labels.dtype).cumsum(-1) - 1  # the i-th empty one

@@ -184,13 +184,9 @@ class Tiered(TwoTiers):
 
     def choose(self, asking: Tensor, queries: int) -> Tensor:
         """The units for each query: whether [b, g, q, n]."""
-        stand = self.far["keys"].rows if self.represent is None else self.units["stand"].rows
         rows = self.batch_rows()
         length = self.units["length"].rows[:, rows].T[:, None, None]  # [b, 1, 1, n]
-        found = self.match(asking, stand if self.order is None else stand[:, rows])
-        scores = torch.unflatten(found, 2, (-1, queries)).amax(2)
-        if self.represent is None:
-            scores = self._best_of_units(scores, rows)
+        scores = self.scored(asking, queries, rows)
         # keys without positions tie wherever a token is repeated: rounded, and the newer first, so that neither
         # the order of a sum (it varies with how many queries come together) nor that of a sort decides
         scores = scores.to(torch.bfloat16).float().masked_fill(length == 0, -torch.inf)
@@ -206,15 +202,28 @@ class Tiered(TwoTiers):
         """Tokens each query may recall, by the scores of units [b, g, q, n]: a number, or [b, g, q, 1]."""
         return self.room
 
-    def _best_of_units(self, scores: Tensor, rows: Tensor) -> Tensor:
-        """The largest score of a token in each unit: [b, g, q, tokens] to [b, g, q, n]."""
-        real = (self.far["columns"].rows[:, rows, 0] > PAD).transpose(0, 1).flatten(1)
+    def scored(self, asking: Tensor, queries: int, rows: Tensor) -> Tensor:
+        """What each unit is worth to each query: [b, g, q, n]."""
+        stand = self.far["keys"].rows if self.represent is None else self.units["stand"].rows
+        found = self.match(asking, stand if self.order is None else stand[:, rows])
+        scores = torch.unflatten(found, 2, (-1, queries)).amax(2)
+        if self.represent is not None:
+            return scores
+        every = torch.arange(scores.shape[3]).expand(len(scores), 1, 1, -1)
+        return self.best_of_units(scores, every, rows)
+
+    def best_of_units(self, scores: Tensor, token: Tensor, rows: Tensor) -> Tensor:
+        """The largest score of a token of each unit: scores [b, g, q, t] of tokens [b, g or 1, q or 1, t] to
+        [b, g, q, n].
+        """
+        row = rows.view(-1, 1, 1, 1)
+        real = self.far["columns"].rows[token // self.block, row, 0, token % self.block] > PAD
         ends = (self.units["start"].rows + self.units["length"].rows)[:, rows].T.cummax(1).values.contiguous()
-        unit = torch.searchsorted(ends, torch.arange(real.shape[1]).expand_as(real).contiguous(), right=True)
+        unit = torch.searchsorted(ends, token.flatten(1).contiguous(), right=True).view(token.shape)
         unit = unit.clamp_max(ends.shape[1] - 1)  # of rows that are padding so far
         best = torch.full((*scores.shape[:3], ends.shape[1]), -torch.inf, dtype=scores.dtype)
-        scores = scores.masked_fill(~real[:, None, None], -torch.inf)
-        return best.scatter_reduce(3, unit[:, None, None].expand_as(scores), scores, "amax")
+        scores = scores.masked_fill(~real, -torch.inf)
+        return best.scatter_reduce(3, unit.expand_as(scores), scores, "amax")
 
     def gather(self, taken: Tensor) -> Recalled:
         """The tokens of units taken [b, g, q, n], side by side in order of time."""
