@@ -46,13 +46,13 @@ from mnemic.types import Claim, MnemicError
 PAPER = 224
 KIND = "chunks"
 CLAIM = Claim(
-    says="a few tokens of reused chunks, chosen by what they looked at before, mend what reuse breaks",
+    says="a few tokens of reused chunks, chosen by what they looked at before, mend more than as many by lot",
     task="kv_beside",
     method="cachecraft",
-    baseline="chunks reused",
-    sabotage="cachecraft, scrambled",
+    baseline="cachecraft, scrambled",
+    sabotage="chunks reused",
     metric="across",
-    budget="the twin recomputes as many tokens; mere reuse none",
+    budget="as many tokens computed again; mere reuse none",
 )
 
 

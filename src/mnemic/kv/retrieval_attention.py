@@ -120,10 +120,8 @@ class Searched(Tiered):
             for name in ("means", "deviations", "blind", "ends")
         )  # [segments, b, g, ...]
         length = torch.diff(ends, dim=-1, prepend=torch.zeros_like(ends[..., :1]))
-        asking = asking @ blind  # [segments, b, g, h/g, d]
-        best = asking @ means.transpose(-1, -2)  # [segments, b, g, h/g, lists]
-        best = best + self.reach * asking.norm(dim=-1, keepdim=True) * deviations[..., None, :]
-        best = best.amax(3).masked_fill(length == 0, -torch.inf)
+        best = estimates(asking, means, deviations, blind, self.reach).amax(3)
+        best = best.masked_fill(length == 0, -torch.inf)
         best, length, start = (x.movedim(0, 2).flatten(2) for x in (best, length, ends - length))
         probed = max(self.least, round(self.probe * best.shape[2]))
         # rounded, and in a stable order: the last digits vary with how many queries come together
@@ -147,29 +145,44 @@ class Searched(Tiered):
         real = (self.far["columns"].rows[blocks].movedim(0, 2).flatten(2) > PAD).expand(keys.shape[:3])
         sample = slice(segment * self.segment // self.every, (segment + 1) * self.segment // self.every)
         queries = self.asked["queries"].rows[sample].movedim(0, 3).flatten(2, 3).float()  # [b, g, h/g·m, d]
-        root, blind = sight(queries)
-        some = real.int().argmax(2, keepdim=True)[..., None].expand_as(keys)
-        seen = torch.where(real[..., None], keys, keys.gather(2, some)) @ root
-        start = seen[:, :, torch.arange(self.count) * self.segment // self.count]
-        label = torch.stack(
-            [
-                kmeans(row, self.count, seed=0, iterations=_ROUNDS, start=first)[1]
-                for row, first in zip(seen, start, strict=True)
-            ]
-        )
-        size = sum_rows(real[..., None].float(), label, self.count)
-        means = sum_rows(seen.masked_fill(~real[..., None], 0), label, self.count) / size.clamp_min(1)
-        off = (seen - take_rows(means, label)).masked_fill(~real[..., None], 0)
-        variance = sum_rows(off.square().mean(3, keepdim=True), label, self.count) / size.clamp_min(1)
-        made = {
-            "sorted": label.masked_fill(~real, self.count).argsort(dim=2, stable=True).int(),
-            "ends": size[..., 0].cumsum(2).int(),
-            "means": means,
-            "deviations": variance[..., 0].sqrt(),
-            "blind": blind,
-        }
-        for name, tensor in made.items():
+        for name, tensor in listed(keys, real, queries, self.count).items():
             self.lists[name].append(tensor)
+
+
+def listed(keys: Tensor, real: Tensor, queries: Tensor, count: int) -> dict[str, Tensor]:
+    """Sort the `real` [b, g, n] of keys [b, g, n, d] into lists of those that queries [b, g, m, d] see alike.
+
+    Each row by itself. Returns what `Searched.lists` holds of one segment.
+    """
+    root, blind = sight(queries)
+    some = real.int().argmax(2, keepdim=True)[..., None].expand_as(keys)
+    seen = torch.where(real[..., None], keys, keys.gather(2, some)) @ root
+    start = seen[:, :, torch.arange(count) * keys.shape[2] // count]
+    label = torch.stack(
+        [
+            kmeans(row, count, seed=0, iterations=_ROUNDS, start=first)[1]
+            for row, first in zip(seen, start, strict=True)
+        ]
+    )
+    weight = real[..., None].float()
+    size = sum_rows(weight, label, count)
+    means = sum_rows(seen * weight, label, count) / size.clamp_min(1)
+    off = (seen - take_rows(means, label)).square().mean(3, keepdim=True) * weight
+    return {
+        "sorted": label.masked_fill(~real, count).argsort(dim=2, stable=True).int(),
+        "ends": size[..., 0].cumsum(2).int(),
+        "means": means,
+        "deviations": (sum_rows(off, label, count) / size.clamp_min(1))[..., 0].sqrt(),
+        "blind": blind,
+    }
+
+
+def estimates(asking: Tensor, means: Tensor, deviations: Tensor, blind: Tensor, reach: float) -> Tensor:
+    """What the best key of each list is hoped to score: queries [..., x, d] to [..., x, lists]."""
+    asking = asking @ blind
+    length: Tensor = asking.norm(dim=-1, keepdim=True)
+    best: Tensor = asking @ means.transpose(-1, -2) + reach * length * deviations[..., None, :]
+    return best
 
 
 @dataclass(frozen=True, kw_only=True)

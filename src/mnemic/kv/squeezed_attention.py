@@ -58,7 +58,7 @@ class SqueezedAttention(Policy):
     room: int = 1024
     per_fine: int = 4
     per_coarse: int = 64
-    wide: int = 16
+    wide: int = 12
     exact: int = 16384
     folder: str | None = None
 

@@ -40,7 +40,7 @@ same thread, on a chunk of 256 without any cache: "reference", whose 8 key-value
 layer", one layer of the shape of Llama 3.2 1B (2048 channels, 32 heads, 8 for keys, 8192 inside), drawn at
 random; extra.write_share is the ratio.
 --option lengths=65536,262144,1048576 queries=32 keys=reference,isotropic block=2048 room=1024 per_fine=4
-per_coarse=64 wide=16 clock=wall (or thread: processor time, for a busy machine).
+per_coarse=64 wide=12 clock=wall (or thread: processor time, for a busy machine).
 """
 
 
@@ -133,6 +133,7 @@ class Texts:
     last of the text, which stand where they are.
 
     Attributes:
+        heard: queries of the text itself [1, g, n, d].
         queries: of each question's last token [1, g, m, d].
         asking: keys and values of the tokens of each question [1, g, m, t, d], m as for queries.
         kinds: of questions, as many of each, in this order.
@@ -140,6 +141,7 @@ class Texts:
 
     keys: Tensor
     values: Tensor
+    heard: Tensor
     queries: Tensor
     asking: tuple[Tensor, Tensor]
     kinds: tuple[str, ...]
@@ -154,7 +156,7 @@ def isotropic(lengths: Sequence[int], queries: int, seed: int) -> Texts:
         torch.randn(1, HEADS, n, WIDTH, generator=random) for n in (lengths[-1], lengths[-1], queries)
     )
     own = (torch.randn(1, HEADS, queries, 1, WIDTH, generator=random) for _ in range(2))
-    return Texts(keys, values, asking, (next(own), next(own)), ("isotropic",))
+    return Texts(keys, values, keys, asking, (next(own), next(own)), ("isotropic",))
 
 
 def recorded(lengths: Sequence[int], queries: int, seed: int) -> Texts:
@@ -207,7 +209,8 @@ def recorded(lengths: Sequence[int], queries: int, seed: int) -> Texts:
     query, keys, values = (torch.cat(part, 1) for part in zip(*made, strict=True))
     own = tuple(torch.unflatten(x[:, :, len(words) :], 2, (-1, 2)) for x in (keys, values))
     return Texts(
-        keys[:, :, : len(words)], values[:, :, : len(words)], query[:, :, len(words) + 1 :: 2],
+        keys[:, :, : len(words)], values[:, :, : len(words)], query[:, :, : len(words)],
+        query[:, :, len(words) + 1 :: 2],
         (own[0], own[1]), ("asked", "filler"), rotary_of(model),
     )  # fmt: skip
 

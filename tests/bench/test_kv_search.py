@@ -1,0 +1,17 @@
+"""The bench of searching for keys: lists that know the queries need fewer keys where heads look apart."""
+
+from __future__ import annotations
+
+from mnemic.bench.runner import Options
+from mnemic.bench.tasks import kv_search
+
+
+def test_lists_that_know_the_queries_search_no_more_for_the_best_key() -> None:
+    found = kv_search.run(None, Options(extra={"length": "8192", "queries": "4"}, quiet=True)).systems
+    seen, alone = found["seen"], found["keys alone"]
+    assert [row["id"] for row in seen] == [row["id"] for row in alone]
+    assert len(seen) == 8 * 8
+    assert all(0 < row["searched"] <= 100 for row in seen + alone)
+    heads = [sum(row["searched"] for row in found[f"{system}, head 7"]) for system in ("seen", "keys alone")]
+    assert heads[0] < heads[1] / 1.5
+    assert sum(row["found"] for row in seen) >= 0.9 * len(seen)
