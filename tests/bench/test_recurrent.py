@@ -20,6 +20,17 @@ def test_equal_bytes_are_equal_for_every_layer_whose_state_does_not_grow() -> No
     assert max(sizes) < 1.16 * min(sizes)
 
 
+@pytest.mark.parametrize(("part", "nbytes"), [("half", 2240), ("quarter", 1120)])
+def test_smaller_shapes_are_of_their_share_of_the_bytes_for_every_layer_but_attention(
+    part: str, nbytes: int
+) -> None:
+    shapes = recurrent.SMALLER[part]
+    assert list(shapes) == [name for name in recurrent.EQUAL_BYTES if name != "attention"]
+    for name, shape in shapes.items():
+        size = build(name, dim=32, heads=2, **shape).state_bytes()
+        assert abs(size - nbytes) <= 0.1 * nbytes, name
+
+
 def test_every_system_is_scored_on_the_same_cases_and_beside_its_emptied_twin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
