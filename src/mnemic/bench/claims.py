@@ -53,11 +53,14 @@ def run(
         if (claim := recipe.claim()) is not None
     ]
     outcomes: dict[str, runner.Outcome] = {}
-    for claim in {_result(claim): claim for _, claim in carriers}.values():
-        name = _result(claim)
+    asked: dict[str, dict[str, str]] = {}
+    tasks = {_result(claim): claim.task for _, claim in carriers}
+    for _, claim in carriers:
+        asked.setdefault(_result(claim), {}).update(claim.options)
+    for name, own in asked.items():
         if results is None:
-            task = runner.task(claim.task)
-            extra = dict(options.extra) | dict(claim.options)
+            task = runner.task(tasks[name])
+            extra = dict(options.extra) | own
             outcomes[name] = task.run(runner.data_folder(task, data), replace(options, extra=extra))
         elif (stored := results / f"{name}.json").exists():
             outcomes[name] = committed(json.loads(stored.read_text(encoding="utf-8")))

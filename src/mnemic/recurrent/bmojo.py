@@ -25,11 +25,12 @@ PAPER = 78
 CLAIM = Claim(
     says="at equal state bytes a window, a state and surprising tokens recall more together than a state alone",
     task="recurrent",
-    method="bmojo",
-    baseline="gated-delta-rule",
-    sabotage="bmojo-emptied",
+    options={"preset": "hour"},
+    method="bmojo-quarter",
+    baseline="gated-delta-rule-quarter",
+    sabotage="bmojo-quarter-emptied",
     metric="accuracy",
-    budget="4,160 to 4,800 bytes of state, the same steps of training",
+    budget="1,020 to 1,220 bytes of state, the same steps of training",
 )
 
 

@@ -21,7 +21,7 @@ CLAIM = Claim(
     task="recurrent_speed",
     method="gam",
     baseline="attention",
-    sabotage="attention",
+    sabotage="gam, by token",
     metric="tokens_per_second",
     budget="the same text of 2,048 tokens, the same width",
 )

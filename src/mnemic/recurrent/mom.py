@@ -22,11 +22,12 @@ PAPER = 64
 CLAIM = Claim(
     says="at equal state bytes a mixture of memories recalls more than one state",
     task="recurrent",
-    method="mom",
-    baseline="gated-delta-rule",
-    sabotage="mom-emptied",
+    options={"preset": "hour"},
+    method="mom-quarter",
+    baseline="gated-delta-rule-quarter",
+    sabotage="mom-quarter-emptied",
     metric="accuracy",
-    budget="4,160 to 4,800 bytes of state, the same steps of training",
+    budget="1,020 to 1,220 bytes of state, the same steps of training",
 )
 
 

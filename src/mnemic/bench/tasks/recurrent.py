@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,8 @@ preset=hour (associative recall only): the same with twice the steps, every laye
 and a quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
 (momentum of Titans and ATLAS), the sharpness of "deep-transformer" and the steps of Memora and Moneta were
 chosen with 300 steps of another start on sequences of another seed than those reported.
---option layers=a,b for some. A model that was trained to its end is not trained again when a run goes on.
+--option layers=a,b for some, starts=3 and steps=2000 for other numbers of them than the preset's. A model that
+was trained to its end is not trained again when a run goes on.
 """
 
 Shape = Mapping[str, float]
@@ -234,6 +235,11 @@ def run(data: Path | None, options: Options) -> Outcome:
     if given not in PRESETS[task]:
         raise MnemicError(f"there is no preset {given!r}; there are: {', '.join(PRESETS[task])}")
     preset = PRESETS[task][given]
+    preset = replace(
+        preset,
+        starts=int(options.extra.get("starts", preset.starts)),
+        steps=int(options.extra.get("steps", preset.steps)),
+    )
     layers = options.extra["layers"].split(",") if "layers" in options.extra else [*names(), *TWICE]
     systems: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, int] = {}

@@ -34,6 +34,11 @@ need to make these is left out in their favour.
 """
 
 DIM, HEADS = 64, 2
+CHUNKED = {"lact, chunk 16": ("lact", {"chunk": 16}), "lact, chunk 512": ("lact", {"chunk": 512})}
+STEPPED = (
+    "gam",
+    "lact, chunk 512",
+)  # also shown by token: what a claim about reading at once is nothing without
 
 
 def run(data: Path | None, options: Options) -> Outcome:
@@ -46,14 +51,19 @@ def run(data: Path | None, options: Options) -> Outcome:
 
     length, repeats = int(options.extra.get("length", 2048)), int(options.extra.get("repeats", 3))
     longest = int(options.extra.get("longest", 65536))
-    layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
+    layers = options.extra["layers"].split(",") if "layers" in options.extra else [*names(), *CHUNKED]
     systems: dict[str, list[dict[str, Any]]] = {}
     forward: dict[str, list[list[float]]] = {}
     for layer in options.progress(dict.fromkeys([*layers, "attention"]), "layers"):
         measured = [measure(layer, length, longest, options.seed + i, memory=i == 0) for i in range(repeats)]
         forward[layer] = [[n, median(each[1][n] for each in measured)] for n in measured[0][1]]
         if layer in layers:
-            systems[layer] = [{"id": f"repeat-{i}"} | row for i, (row, _) in enumerate(measured)]
+            rows = systems[layer] = [{"id": f"repeat-{i}"} | row for i, (row, _) in enumerate(measured)]
+            if layer in STEPPED:
+                systems[f"{layer}, by token"] = [
+                    {"id": row["id"], "tokens_per_second": row["tokens_per_second"] / row["times_faster"]}
+                    for row in rows
+                ]
     if "peers" in options.extra:
         for name, rows in others(options.extra["peers"], length, repeats, options.seed).items():
             systems[name] = [{"id": f"repeat-{i}"} | row for i, row in enumerate(rows)]
@@ -76,7 +86,8 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        layer, x = build(name, dim=DIM, heads=HEADS), torch.randn(1, longest, DIM)
+        kind, options = CHUNKED.get(name, (name, {}))
+        layer, x = build(kind, dim=DIM, heads=HEADS, **options), torch.randn(1, longest, DIM)
 
         def at_once() -> None:
             torch.autograd.backward(layer(x[:, :length])[0].square().sum())
