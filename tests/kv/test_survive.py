@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,18 @@ def test_a_saved_cache_of_another_model_or_version_or_nothing_is_refused(llama: 
         kv.load(tmp_path / "cut", llama)
     with pytest.raises(MnemicError, match="could not write"):
         kv.save(kv_after(llama, 9), tmp_path / "nowhere" / "book")
+
+
+@pytest.mark.parametrize("method", kv.names())
+def test_what_a_cache_holds_is_freed_as_soon_as_it_is_let_go_of(method: str) -> None:
+    model = build("llama")
+    cache = kv.attach(model, method, **small(method))
+    kv.read(model, cache, ids(1, 100))
+    stores = [weakref.ref(layer.store) for layer in cache.layers]
+    gc.disable()
+    try:
+        del cache
+        assert [store() for store in stores] == [None] * len(stores)
+    finally:
+        gc.enable()
+        kv.detach(model)

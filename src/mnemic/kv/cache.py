@@ -8,6 +8,7 @@ cache gets plain scaled-dot-product attention.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -152,7 +153,8 @@ class MemoryCache(Cache):  # type: ignore[misc]
         self.trail = Trail()
         self.before: list[Tensor] = []
         self.modules = {module for module in model.modules() if hasattr(module, "layer_idx")}
-        super().__init__([MemoryLayer(self, i, window, kind) for i, (window, kind) in enumerate(layers)])
+        owner: Any = weakref.proxy(self)  # no cycle: what a cache holds is freed as soon as it is let go of
+        super().__init__([MemoryLayer(owner, i, window, kind) for i, (window, kind) in enumerate(layers)])
 
     def check(self, layer: MemoryLayer) -> None:
         """Whether that layer may be written now.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -86,7 +87,8 @@ class Slots:
         sinks: given: slots leave oldest first, a block at a time, but for so many first tokens; so what queries
             of several blocks see is known before any slot leaves, where nothing is padding.
         settled: the column up to which slots may have been taken away.
-        leaving: is told the index of the slots about to be taken away.
+        leaving: is told the index of the slots about to be taken away; a method of what owns these slots, held
+            weakly, so that all of it is freed as soon as it is let go of.
     """
 
     keys: Tensor
@@ -120,12 +122,20 @@ class Slots:
         self.sinks = sinks
         self.settled = 0
         self.reading = False
-        self.leaving: Callable[[Tensor], None] | None = None
+        self._leaving: WeakMethod[Callable[[Tensor], None]] | None = None
         self.marks: Tensor | None = None
         self.queries: Tensor | None = None
         self.observes = observes
         self.ids: Tensor | None = None
         self.surprise: Tensor | None = None
+
+    @property
+    def leaving(self) -> Callable[[Tensor], None] | None:
+        return None if self._leaving is None else self._leaving()
+
+    @leaving.setter
+    def leaving(self, told: Callable[[Tensor], None]) -> None:
+        self._leaving = WeakMethod(told)
 
     def __len__(self) -> int:
         return self.keys.shape[2] if hasattr(self, "keys") else 0
@@ -207,8 +217,8 @@ class Slots:
     def keep(self, index: Tensor) -> None:
         """Only the slots of `index`, ascending: [b, g or 1, m] or [m]."""
         index = index.expand(self.keys.shape[0], index.shape[-2] if index.ndim == 3 else 1, -1)
-        if self.leaving is not None:
-            self.leaving(others(index, len(self)))
+        if (leaving := self.leaving) is not None:
+            leaving(others(index, len(self)))
         rows = index.expand(-1, self.keys.shape[1], -1)
         self.keys = self.keys.gather(2, rows[..., None].expand(-1, -1, -1, self.keys.shape[3]))
         self.values = self.values.gather(2, rows[..., None].expand(-1, -1, -1, self.values.shape[3]))
