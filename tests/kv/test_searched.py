@@ -11,6 +11,7 @@ from tiny import build, ids
 from torch import Tensor
 
 from mnemic import kv
+from mnemic.kv.retrieval_attention import rounded_topk
 from mnemic.kv.slots import PAD
 
 LENGTH = 170
@@ -106,6 +107,15 @@ def test_a_saved_cache_searches_the_same_lists_and_goes_on_sorting(tmp_path: Pat
     torch.testing.assert_close(found, expected[:, 101:], atol=1e-5, rtol=0)
     for name, file in whole.layers[0].store.lists.items():
         torch.testing.assert_close(opened.layers[0].store.lists[name].rows, file.rows, atol=1e-4, rtol=0)
+
+
+def test_the_largest_come_rounded_and_in_a_stable_order() -> None:
+    x = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)) * 10
+    x[:, ::7] = -x[:, 1:2]
+    x[1, :50] = -torch.inf
+    x[2, 3], x[2, 4] = 0.0, torch.inf
+    expected = x.to(torch.bfloat16).argsort(dim=1, descending=True, stable=True)[:, :200]
+    assert torch.equal(rounded_topk(x, 200), expected)
 
 
 def test_padding_is_in_no_list() -> None:

@@ -108,8 +108,10 @@ class Searched(Tiered):
         scores = match_every_key(asking, keys[listed:] if self.order is None else keys[listed:, rows])
         best = self.best_of_units(scores.amax(2, keepdim=True), rest.expand(len(rows), 1, 1, -1), rows)
         token, real = self._in_lists(asking, rows)  # [b, g, t]
-        head = torch.arange(keys.shape[2]).view(1, -1, 1)
-        near = keys[token // self.block, rows.view(-1, 1, 1), head, token % self.block]
+        batch, groups = keys.shape[1:3]
+        line = (token // self.block * batch + rows.view(-1, 1, 1)) * groups + torch.arange(groups)[:, None]
+        line = line * self.block + token % self.block
+        near = keys.flatten(0, 3).index_select(0, line.flatten()).view(*line.shape, -1)
         scores = (asking @ near.transpose(-1, -2)).amax(2).masked_fill(~real, -torch.inf)
         return best.maximum(self.best_of_units(scores[:, :, None], token[:, :, None], rows))
 
@@ -124,8 +126,7 @@ class Searched(Tiered):
         best = best.masked_fill(length == 0, -torch.inf)
         best, length, start = (x.movedim(0, 2).flatten(2) for x in (best, length, ends - length))
         probed = max(self.least, round(self.probe * best.shape[2]))
-        # rounded, and in a stable order: the last digits vary with how many queries come together
-        found = best.to(torch.bfloat16).argsort(dim=2, descending=True, stable=True)[..., :probed]
+        found = rounded_topk(best, probed)
         start = start + torch.arange(best.shape[2]) // self.count * self.segment
         at, real = runs(start.gather(2, found), length.gather(2, found))
         row, head = rows.view(-1, 1, 1), torch.arange(best.shape[1]).view(1, -1, 1)
@@ -147,6 +148,17 @@ class Searched(Tiered):
         queries = self.asked["queries"].rows[sample].movedim(0, 3).flatten(2, 3).float()  # [b, g, h/g·m, d]
         for name, tensor in listed(keys, real, queries, self.count).items():
             self.lists[name].append(tensor)
+
+
+def rounded_topk(x: Tensor, k: int) -> Tensor:
+    """Indices of the k largest of x [..., n], rounded, the first of equals first: [..., k].
+
+    The last digits of a score vary with how many queries come together; they never decide.
+    """
+    bits = x.to(torch.bfloat16).view(torch.int16).long()
+    ordered = bits ^ ((bits >> 15) & 0x7FFF)  # integers in the order of the numbers
+    place = torch.arange(x.shape[-1], device=x.device)
+    return (ordered * 2**32 - place).topk(k).indices
 
 
 def listed(keys: Tensor, real: Tensor, queries: Tensor, count: int) -> dict[str, Tensor]:
