@@ -228,7 +228,7 @@ def test_gams_answer_is_its_equation_and_forgets_exactly_what_left_its_convoluti
     assert not torch.allclose(layer(x)[0][:, 11], layer(changed)[0][:, 11])
 
 
-def test_titans_as_gate_is_a_window_times_the_squashed_memory() -> None:
+def test_titans_as_gate_is_the_share_of_a_window_and_of_the_memory_that_the_token_asks_for() -> None:
     layer = build("titans-gate", dim=8, heads=2, window=5, chunk=4).double()
     assert isinstance(layer, MemoryAsGate)
     x, q, k, v = torch.randn(1, 30, 8).double(), *torch.randn(3, 1, 2, 30, 4, dtype=torch.float64)
@@ -236,7 +236,8 @@ def test_titans_as_gate_is_a_window_times_the_squashed_memory() -> None:
     got, _ = layer.remember(x, q, k, v, start, None)
     near, _ = attend(q, k, v, start, None, 5)
     far, _ = Plastic.remember(layer, x, q, k, v, start, None)
-    assert torch.allclose(got, layer.near(near) * torch.sigmoid(layer.far(far)))
+    share = torch.sigmoid(layer.hears.share(x)).unflatten(-1, (2, 4)).transpose(1, 2)
+    assert torch.allclose(got, share * layer.hears.near(near) + (1 - share) * layer.hears.far(far))
 
 
 def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attention_made() -> None:

@@ -1,22 +1,25 @@
 """Titans, memory as a gate: a window of attention and a memory of everything, read side by side.
 
-    y_t = window(q_t),   m_t = M_t(q_t),   o_t = norm(y_t) * sigmoid(norm(m_t))
+    y_t = window(q_t),   m_t = M_t(q_t),   g_t = sigmoid(W x_t)
+    o_t = g_t * norm(y_t) + (1 - g_t) * norm(m_t)
 
 M is Titans' memory, learnt while reading the whole text; attention over the last `window` tokens is exact about
-what is near. Both share queries, keys and values; the norms have weights of their own. The paper's persistent
-tokens, the same for every text, are left out here ("titans-context" has them).
+what is near. Both share queries, keys and values; the norms have weights of their own. A token says, channel by
+channel, which of the two it hears. The paper allows any gate and takes norm(y_t) * sigmoid(norm(m_t)),
+but where the window found nothing that is noise whatever the memory knows, and it learns to recall less than
+either part alone. The paper's persistent tokens, the same for every text, are left out ("titans-context" has
+them).
 Structure perceptron; attentional bias squared error; retention scalar gate; learning rule momentum.
 Behrouz et al. 2024, paper 35 (MAG).
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mnemic.recurrent.engine.bias import squared
 from mnemic.recurrent.engine.network import Network
-from mnemic.recurrent.engine.parts import HeadNorm
+from mnemic.recurrent.engine.parts import GatedPair
 from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Perceptron
@@ -51,7 +54,7 @@ class MemoryAsGate(Plastic):
         if self.key_dim % 2:
             raise ValueError(f"keys are rotated in pairs of channels; key_dim {self.key_dim} must be even")
         self.window = window
-        self.near, self.far = HeadNorm(self.value_dim), HeadNorm(self.value_dim)
+        self.hears = GatedPair(dim, heads, self.value_dim)
 
     def fresh(self, batch: int) -> Tensors:
         return super().fresh(batch) | no_tokens(self, batch, self.window)
@@ -61,7 +64,7 @@ class MemoryAsGate(Plastic):
     ) -> tuple[Tensor, Tensors]:
         recent, tokens = attend(q, k, v, memory, lengths, self.window)
         read, weights = super().remember(x, q, k, v, memory, lengths)
-        return self.near(recent) * torch.sigmoid(self.far(read)), weights | tokens
+        return self.hears(x, recent, read), weights | tokens
 
 
 def layer(
