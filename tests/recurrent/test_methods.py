@@ -1,5 +1,7 @@
 """What makes each method itself: its equation on raw tensors, or what it alone can do."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,11 +14,12 @@ from mnemic.recurrent.based import taylor
 from mnemic.recurrent.deep_transformer import Corrected
 from mnemic.recurrent.engine import bias, border
 from mnemic.recurrent.engine.linear import loop
-from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.network import Gates, Network, apply
 from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.scan import Leaves, scan
 from mnemic.recurrent.engine.structure import Perceptron
 from mnemic.recurrent.engine.windowed import Windowed, attend
+from mnemic.recurrent.lact import LargeChunk
 from mnemic.recurrent.mom import Mixture
 from mnemic.recurrent.titans_context import MemoryAsContext
 from mnemic.recurrent.titans_gate import MemoryAsGate
@@ -152,6 +155,31 @@ def test_lact_learns_of_a_chunk_only_when_it_is_over() -> None:
     before, after = layer(x)[0], layer(changed)[0]
     assert torch.allclose(before[:, 3:8], after[:, 3:8])
     assert not torch.allclose(before[:, 8:], after[:, 8:], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+@pytest.mark.parametrize("expansion", [1, 8])
+def test_lacts_full_step_recalls_about_one_value_whatever_the_sizes_of_values_and_memory(
+    expansion: int, size: float
+) -> None:
+    torch.manual_seed(0)
+    layer = build("lact", dim=64, heads=2, expansion=expansion, chunk=1, window=1).double()
+    assert isinstance(layer, LargeChunk)
+    with torch.no_grad():
+        for gate in layer.gates.values():  # all of a step, nothing carried on
+            gate.weight.zero_()  # type: ignore[union-attr, operator]
+        layer.gates["rate"].bias.fill_(50)  # type: ignore[union-attr, operator]
+        layer.gates["momentum"].bias.fill_(-50)  # type: ignore[union-attr, operator]
+    key, value = torch.randn(2, 1, 2, 2, 32, dtype=torch.float64)
+    x, start = torch.zeros(1, 2, 64, dtype=torch.float64), layer.fresh(1)
+    key[:, :, 1] = key[:, :, 0]
+    silent = layer.network.structure.read(partial(apply, layer.weights), F.normalize(key, dim=-1)[0])[None]
+    kept: list[torch.Tensor] = []
+    layer.far.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+    layer.remember(x, key, key, size * value, start, None)
+    learnt = (kept[0] - silent)[:, :, 1]
+    assert torch.allclose(kept[0][:, :, 0], silent[:, :, 0])
+    assert ((learnt * F.normalize(value[:, :, 0], dim=-1)).sum(-1) > 0.3).all()
 
 
 def test_reading_a_pair_again_makes_a_plastic_memory_recall_it_better() -> None:

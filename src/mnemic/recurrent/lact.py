@@ -1,13 +1,14 @@
 """LaCT: fast weights updated rarely, by large chunks, beside a window of attention for what is recent.
 
-    f(x) = W_2 (silu(W_0 x) * W_1 x),   loss -sum_i theta_i <f(k_i), v_i> over a chunk
+    f(x) = W_2 (silu(W_0 x) * W_1 x),   loss -sum_i theta_i <f(k_i), v_i / |v_i|> over a chunk
     S <- eta S - grad,   W <- rescaled(W + muon(S)) at the end of the chunk
     o_t = norm(f(q_t)) + norm(window(q_t))
 
 Tokens read the weights of the chunks before; `rescaled` gives the weights into every output their length back,
 which stands in for forgetting. q, k, v serve both the fast weights (q, k of length 1) and the window; the norms
 have weights of their own. eta is what a chunk carries on, a token its C-th root for a chunk of C.
-`muon` keeps the Frobenius norm of S, so that theta stays a step size (in the paper it only weighs tokens).
+`muon` keeps the Frobenius norm of S, so that theta stays a step size (in the paper it only weighs tokens); for
+that, v has length 1 here: beside weights of a fixed length, steps must not be as small as values happen to be.
 Structure SwiGLU; attentional bias dot product; retention rescaling; learning rule Muon on large chunks.
 Zhang et al. 2025, paper 234.
 """
@@ -15,6 +16,7 @@ Zhang et al. 2025, paper 234.
 from dataclasses import replace
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mnemic.recurrent.engine.bias import dot
 from mnemic.recurrent.engine.border import orthogonal_step_on_sphere
@@ -73,12 +75,12 @@ class LargeChunk(Plastic):
         self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
     ) -> tuple[Tensor, Tensors]:
         recent, tokens = attend(q, k, v, memory, lengths, self.window)
-        read, weights = super().remember(x, q, k, v, memory, lengths)
+        read, weights = super().remember(x, q, k, F.normalize(v, dim=-1), memory, lengths)
         return self.near(recent) + self.far(read), weights | tokens
 
 
 def layer(
-    dim: int, heads: int = 4, *, chunk: int = 64, window: int = 64, expansion: int = 1, max_rate: float = 0.25,
+    dim: int, heads: int = 4, *, chunk: int = 64, window: int = 64, expansion: int = 1, max_rate: float = 1.0,
     key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
 ) -> LargeChunk:  # fmt: skip
     """A layer.
@@ -87,7 +89,7 @@ def layer(
         chunk: tokens written at once; what is nearer than a chunk only the window can recall.
         window: tokens the attention sees.
         expansion: width of the hidden layer, in keys.
-        max_rate: the largest step theta.
+        max_rate: the largest step theta, over the squared length of the hidden features.
     """
     return LargeChunk(
         dim, heads, chunk=chunk, window=window, expansion=expansion, max_rate=max_rate,

@@ -109,10 +109,12 @@ class SwiGLU:
         return [(key_dim, hidden), (key_dim, hidden), (hidden, value_dim)]
 
     def scales(self, key_dim: int, value_dim: int) -> list[float]:
-        return [rows**-0.5 for rows, _ in self.shapes(key_dim, value_dim)]
+        """The first two are such that keys of length 1 make hidden features of size 1, as in `Perceptron`."""
+        return [1.0, 1.0, (self.expansion * key_dim) ** -0.5]
 
     def gain(self, key_dim: int) -> float:
-        return 1.0
+        """The squared length of the hidden features; silu leaves 0.36 of a normal number's square."""
+        return 0.36 * self.expansion * key_dim
 
     def read(self, linear: Linear, x: Tensor) -> Tensor:
         return linear(2, F.silu(linear(0, x)) * linear(1, x))
