@@ -41,8 +41,9 @@ that is full. "X-emptied" is X, trained as ever, its state emptied between what 
 many, its texts longer. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
 preset=hour (associative recall only): the same with twice the steps, every layer but attention also at half
 and a quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
-(momentum of Titans and ATLAS), the sharpness of "deep-transformer" and the steps of Memora and Moneta were
-chosen with 300 steps of another start on sequences of another seed than those reported.
+(momentum of Titans and ATLAS), the sharpness of "deep-transformer", steps of Memora, Moneta and LaCT and the
+gate of "titans-gate" were chosen with 300 to 600 steps of other starts on sequences of another seed than those
+reported.
 --option layers=a,b for some, starts=3 and steps=2000 for other numbers of them than the preset's. A model that
 was trained to its end is not trained again when a run goes on.
 """
