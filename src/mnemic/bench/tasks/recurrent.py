@@ -358,7 +358,8 @@ def measure(
             shares["exact"] = [float(share == 1) for share in shares["accuracy"]]
         return {"whole": whole, "emptied": emptied, "nbytes": nbytes, "learnt": learnt}
 
-    what = {"bench": NAME, "task": task, "layer": layer, "shape": dict(shape), "preset": vars(preset)}
+    what = {"bench": NAME, "task": task, "layer": layer, "shape": dict(shape)}
+    what["preset"] = vars(replace(preset, starts=1))  # how many there are is nothing to a start
     return options.kept(what | {"start": start, "first": fingerprint(model, loss)}, made)
 
 
