@@ -23,7 +23,8 @@ while reading; needle_known: it ends the page, so that what is kept is chosen by
 tokens are kept by every method), and then asked. "METHOD 8K": a text of 8,192 tokens with 200 facts, of which
 cases are asked one by one after it was read once, in the bytes of 448 tokens (of two tiers the fast one):
 needle; or it ends with 96 different tokens, which are written again: copied, a case a token, right when it is
-the greedy one. thread_ahead: what follows the page is known while reading, and may be read ahead: it asks where
+the greedy one; methods that recall blocks recall as many tokens, in units as short as a fact and what is around
+it. thread_ahead: what follows the page is known while reading, and may be read ahead: it asks where
 a thread of three facts leads, and all five tokens of the answer must be the greedy ones; the draft is what the
 model says to it from a cache of the whole page in two bits (kivi), "undrafted" reads the question ahead and
 nothing else. A case is a page, a fact or a token. "METHOD, scrambled" draws by lot what the method chooses
@@ -34,6 +35,14 @@ methods=NAMES (those whose claims are measured)."""
 CASES, ROWS, FACTS = 100, 25, 24
 LONG, LONG_FACTS, COPIED = 8192, 200, 96
 FAR = {"block": 32, "sinks": 16}  # of the texts beyond the window
+UNITS = {"block": 8, "chosen": 32}
+SHORT: dict[str, dict[str, Any]] = {
+    "infllm": UNITS,
+    "quest": UNITS,
+    "actqkv": UNITS,
+    "recycled-attention": {"unit": 8},
+}
+"""There: units as short as a fact and what is around it; as many tokens are recalled as by the others."""
 ALIAS: dict[str, tuple[str, dict[str, Any]]] = {
     "window": ("streaming", {"sinks": 0}),
     "undrafted": ("speckv", {}),
@@ -60,7 +69,12 @@ def run(data: Path | None, options: Options) -> Outcome:
     count = int(options.extra.get("cases", CASES))
     cases = options.chosen(range(count), lambda i: f"{options.seed}.{i}")
     made = cache(partial(_policy, model))
-    about = {"task": PROTOCOL, "set": [SETTINGS, OWN, FAR], "model": fingerprint(model)[:16], "cases": cases}
+    about = {
+        "task": PROTOCOL,
+        "set": [SETTINGS, OWN, FAR, SHORT],
+        "model": fingerprint(model)[:16],
+        "cases": cases,
+    }
     rows: dict[str, list[Row]] = {}
     sizes: dict[str, int] = {}
     for system, metric in options.progress(wanted, "systems"):
@@ -91,7 +105,7 @@ def _policy(model: Any, system: str) -> Any:
 
     name, _, place = system.removesuffix(LOT).rpartition(" ")
     method, own = ALIAS.get(name, (name, {}))
-    settings = SETTINGS | (FAR if place == "8K" else {}) | OWN.get(method, {}) | own
+    settings = SETTINGS | (FAR | SHORT.get(method, {}) if place == "8K" else {}) | OWN.get(method, {}) | own
     policy = fitted(model, method, settings)
     return scrambled(policy, model) if system.endswith(LOT) else policy
 
