@@ -42,6 +42,16 @@ def test_searching_every_list_is_an_exact_search() -> None:
     assert (few[real] - expected[real]).abs().max() > 1e-3
 
 
+def test_bfloat16_searches_too() -> None:
+    model, x = build("llama", dtype=torch.bfloat16), ids(2, LENGTH)
+    expected = logits(model, attached(model, segment=10**6), x)
+    cache = attached(model, probe=1.0)
+    found = logits(model, cache, x)
+    assert len(cache.layers[0].store.lists["means"]) == 4
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)
+
+
 def test_lists_hold_every_token_once_and_the_best_are_searched() -> None:
     """Against a plain loop in float64: what a list holds, its estimate, and which are searched."""
     model, x = build("llama"), ids(1, LENGTH)

@@ -122,7 +122,7 @@ class Searched(Tiered):
             for name in ("means", "deviations", "blind", "ends")
         )  # [segments, b, g, ...]
         length = torch.diff(ends, dim=-1, prepend=torch.zeros_like(ends[..., :1]))
-        best = estimates(asking, means, deviations, blind, self.reach).amax(3)
+        best = estimates(asking.float(), means, deviations, blind, self.reach).amax(3)
         best = best.masked_fill(length == 0, -torch.inf)
         best, length, start = (x.movedim(0, 2).flatten(2) for x in (best, length, ends - length))
         probed = max(self.least, round(self.probe * best.shape[2]))
