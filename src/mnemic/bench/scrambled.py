@@ -65,8 +65,8 @@ def _shuffle(store: Any, lot: torch.Generator) -> None:
     """
     match store:
         case Tiered():
-            decided = store.match
-            store.match = lambda query, stand: _permuted(decided(query, stand), lot)
+            decided = store.scored
+            vars(store)["scored"] = lambda *asked: _permuted(decided(*asked), lot)
         case Clustered():
             recall = store.choose
             vars(store)["choose"] = lambda query: recall(_permuted(query, lot))

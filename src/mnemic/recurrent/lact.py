@@ -30,13 +30,13 @@ from mnemic.types import Claim
 
 PAPER = 234
 CLAIM = Claim(
-    says="at equal state bytes fast weights beside a window recall more than a window alone",
-    task="recurrent",
-    method="lact",
-    baseline="sliding-window",
-    sabotage="lact-emptied",
-    metric="accuracy",
-    budget="4,160 to 4,800 bytes of state, the same steps of training",
+    says="at equal state and parameters, writing in large chunks makes more of the machine than in small ones",
+    task="recurrent_speed",
+    method="lact, chunk 512",
+    baseline="lact, chunk 16",
+    sabotage="lact, chunk 512, by token",
+    metric="tokens_per_second",
+    budget="the same text of 2,048 tokens, the same width",
 )
 
 
