@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnemic.bench import runner
+from mnemic.bench import equal_bytes, runner
 from mnemic.bench.tasks import recurrent
 from mnemic.recurrent import build, jrt, names
 from mnemic.recurrent.engine.stack import Stack
@@ -15,7 +15,7 @@ BASED = {"heads": 2, "key_dim": 6, "value_dim": 16}
 
 
 def test_equal_bytes_are_equal_for_every_layer_whose_state_does_not_grow() -> None:
-    layers = {name: build(name, dim=32, heads=2, **recurrent.EQUAL_BYTES[name]) for name in names()}
+    layers = {name: build(name, dim=32, heads=2, **equal_bytes.EQUAL_BYTES[name]) for name in names()}
     sizes = [layer.state_bytes() for layer in layers.values() if not layer.growing]
     assert max(sizes) < 1.16 * min(sizes)
 
@@ -24,8 +24,8 @@ def test_equal_bytes_are_equal_for_every_layer_whose_state_does_not_grow() -> No
 def test_smaller_shapes_are_of_their_share_of_the_bytes_for_every_layer_but_attention(
     part: str, nbytes: int
 ) -> None:
-    shapes = recurrent.SMALLER[part]
-    assert list(shapes) == [name for name in recurrent.EQUAL_BYTES if name != "attention"]
+    shapes = equal_bytes.SMALLER[part]
+    assert list(shapes) == [name for name in equal_bytes.EQUAL_BYTES if name != "attention"]
     for name, shape in shapes.items():
         size = build(name, dim=32, heads=2, **shape).state_bytes()
         assert abs(size - nbytes) <= 0.1 * nbytes, name

@@ -60,7 +60,7 @@ def test_lists_hold_every_token_once_and_the_best_are_searched() -> None:
     store = cache.layers[1].store
     keys = store.far["keys"].rows.movedim(0, 2).flatten(2, 3).double()[0]  # [g, n, d]
     queries = store.asked["queries"].rows.double()[:, 0]  # [m, g, h/g, d]
-    assert len(queries) == -(-LENGTH // 4)
+    assert len(queries) == LENGTH // 4
     asked = torch.randn(1, 2, 2, 8)
     token, real = store._in_lists(asked, torch.arange(1))
     for head in range(2):
@@ -153,5 +153,23 @@ def test_queries_are_kept_wherever_a_text_was_cut(every: int) -> None:
         for piece in x.split(pieces, 1):
             kv.read(model, cache, piece)
         kept.append(cache.layers[0].store.asked["queries"].rows.clone())
-    assert len(kept[0]) == -(-97 // every)
+    assert len(kept[0]) == 97 // every
     torch.testing.assert_close(*kept, atol=1e-5, rtol=0)
+
+
+def test_settings_beyond_what_a_segment_holds_are_those_of_a_segment() -> None:
+    model, x = build("llama"), ids(2, LENGTH)
+    expected = logits(model, attached(model, probe=1.0), x)
+    found = logits(model, attached(model, segment=3, lists=99, every=64, least=10**6), x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_rows_may_change_before_anything_has_left() -> None:
+    model, x = build("llama"), ids(1, LENGTH)
+    wide = x.expand(2, -1)
+    expected = logits(model, attached(model), wide)
+    cache = attached(model)
+    logits(model, cache, x[:, :14])
+    cache.batch_repeat_interleave(2)
+    found = logits(model, cache, wide[:, 14:])
+    torch.testing.assert_close(found, expected[:, 14:], atol=1e-5, rtol=0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnemic.attention.positions import Rotary
 from mnemic.kv import score
-from mnemic.kv.observe import Observed
+from mnemic.kv.around import Around
 from mnemic.kv.policy import Layer, Policy
 from mnemic.kv.retire import Codes, quantise, restore
 from mnemic.kv.slots import Slots, attend, visible
@@ -48,7 +48,7 @@ class Bits:
         )
 
 
-class Beside:
+class Beside(Around):
     """A window of slots, and blocks of what is left of the pairs before it.
 
     Attributes:
@@ -81,14 +81,6 @@ class Beside:
     def __len__(self) -> int:
         return len(self.near) + (self.before["columns"].shape[2] * self.block if self.before else 0)
 
-    @property
-    def settled(self) -> int:
-        return self.near.settled
-
-    @settled.setter
-    def settled(self, column: int) -> None:
-        self.near.settled = column
-
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and attend; see `Slots.step`."""
         if not self.before:
@@ -110,15 +102,6 @@ class Beside:
         if self.most is None or new["columns"].shape[2] <= self.most:
             return new
         return {name: tensor[:, :, -self.most :].clone() for name, tensor in new.items()}
-
-    def observe(self, seen: Observed) -> None:
-        self.near.observe(seen)
-
-    def settle(self, seen: int) -> None:
-        self.near.settle(seen)
-
-    def crop(self, count: int, seen: int) -> None:
-        self.near.crop(count, seen)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, by name."""

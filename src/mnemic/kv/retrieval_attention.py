@@ -77,7 +77,8 @@ class Searched(Tiered):
 
     def step(self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor) -> Tensor:
         """Keep the new pairs and some of the queries, and attend; see `Slots.step`."""
-        kept = (torch.arange(len(self), len(self) + query.shape[2]) % self.every == 0).nonzero()[:, 0]
+        seen = torch.arange(len(self), len(self) + query.shape[2]) + 1
+        kept = (seen % self.every == 0).nonzero()[:, 0]
         out = super().step(query, keys, values, columns)
         if len(kept):
             self._settle_order()
@@ -90,7 +91,7 @@ class Searched(Tiered):
 
     def crop(self, count: int, seen: int) -> None:
         super().crop(count, seen)
-        self.asked["queries"].cut(-(-(seen - count) // self.every))
+        self.asked["queries"].cut((seen - count) // self.every)
 
     def scored(self, asking: Tensor, queries: int, rows: Tensor) -> Tensor:
         """What each unit is worth to each query, -inf for those without a searched key: [b, g, q, n]."""
@@ -126,7 +127,7 @@ class Searched(Tiered):
         best = best.masked_fill(length == 0, -torch.inf)
         best, length, start = (x.movedim(0, 2).flatten(2) for x in (best, length, ends - length))
         probed = max(self.least, round(self.probe * best.shape[2]))
-        found = rounded_topk(best, probed)
+        found = rounded_topk(best, min(probed, best.shape[2]))
         start = start + torch.arange(best.shape[2]) // self.count * self.segment
         at, real = runs(start.gather(2, found), length.gather(2, found))
         row, head = rows.view(-1, 1, 1), torch.arange(best.shape[1]).view(1, -1, 1)
@@ -202,8 +203,8 @@ class RetrievalAttention(InfLLM):
     """Exact up to a segment, searched beyond.
 
     Attributes:
-        segment: tokens sorted into lists together; lists: of a segment.
-        every: so many tokens to one whose query is kept.
+        segment: tokens sorted into lists together, whole blocks; lists: of a segment, at most its tokens.
+        every: so many tokens to one whose query is kept, at most a segment.
         probe: share of the lists that is searched, but at least `least` of them.
         reach: deviations above its mean that the best key of a list is hoped for.
     """
@@ -226,7 +227,8 @@ class RetrievalAttention(InfLLM):
         return None, match_every_key
 
     def tiered(self, near: Slots, far: dict[str, Any]) -> Tiered:
+        segment = max(1, self.segment // self.block) * self.block
         return Searched(
-            near, segment=self.segment // self.block * self.block, lists=self.lists, every=self.every,
+            near, segment=segment, lists=min(self.lists, segment), every=min(self.every, segment),
             probe=self.probe, least=self.least, reach=self.reach, **far,
         )  # fmt: skip

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnemic.kv.around import Around
 from mnemic.kv.mapped import Mapped
-from mnemic.kv.observe import Observed
 from mnemic.kv.slots import Slots
 
 
-class TwoTiers:
+class TwoTiers(Around):
     """A near tier of slots, and files that hold what has left it, a block at a time.
 
     Attributes:
@@ -43,14 +43,6 @@ class TwoTiers:
     def __len__(self) -> int:
         return len(self.near) + self.block * self.blocks
 
-    @property
-    def settled(self) -> int:
-        return self.near.settled
-
-    @settled.setter
-    def settled(self, column: int) -> None:
-        self.near.settled = column
-
     def _offload(self, index: Tensor) -> None:
         """Write the leaving slots [b, 1, m], one block or several."""
         raise NotImplementedError
@@ -58,15 +50,6 @@ class TwoTiers:
     @property
     def stride(self) -> int:
         return self.near.stride
-
-    def observe(self, seen: Observed) -> None:
-        self.near.observe(seen)
-
-    def settle(self, seen: int) -> None:
-        self.near.settle(seen)
-
-    def crop(self, count: int, seen: int) -> None:
-        self.near.crop(count, seen)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state in memory, by name."""
@@ -87,7 +70,7 @@ class TwoTiers:
 
     def rows(self, change: Callable[[Tensor], Tensor]) -> None:
         """Apply a change of the batch dimension; the far tier only notes it until it is next written."""
-        if self.blocks:
+        if any(len(file) for tier in self.tiers for file in tier.values()):
             self.order = change(self.batch_rows())
         self.near.rows(change)
 

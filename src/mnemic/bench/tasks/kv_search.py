@@ -36,13 +36,13 @@ def run(data: Path | None, options: Options) -> Outcome:
     chosen = options.chosen(range(asked.shape[1]), lambda i: f"{options.seed}.{i}")
     systems: dict[str, list[Row]] = {"seen": [], "keys alone": []}
     for head in options.progress(range(len(keys)), "heads"):
-        best = torch.cat([(query[None] @ keys[head].T).argmax(1) for query in asked[head]])
+        best = (asked[head] @ keys[head].T).argmax(1)
         for system, known in (("seen", heard), ("keys alone", noise)):
             hoped: list[torch.Tensor] = []
             holds: list[torch.Tensor] = []
             for start in range(0, length, method.segment):
                 some = slice(start, start + method.segment)
-                kept = known[None, None, head, some][:, :, :: method.every]
+                kept = known[None, None, head, some][:, :, method.every - 1 :: method.every]
                 own = keys[None, None, head, some]
                 made = listed(own, torch.ones(own.shape[:3]).bool(), kept, method.lists)
                 score = estimates(
