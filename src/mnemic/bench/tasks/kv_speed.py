@@ -206,6 +206,8 @@ def recorded(lengths: Sequence[int], queries: int, seed: int) -> Texts:
         cache.crop(-2)
     kv.detach(model)
     made = [[torch.cat(part, 2) for part in zip(*layer, strict=True)] for layer in seen]
+    for layer in seen:  # gigabytes, which the classes above would hold until they are collected
+        layer.clear()
     query, keys, values = (torch.cat(part, 1) for part in zip(*made, strict=True))
     own = tuple(torch.unflatten(x[:, :, len(words) :], 2, (-1, 2)) for x in (keys, values))
     return Texts(
