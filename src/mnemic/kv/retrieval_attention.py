@@ -103,18 +103,17 @@ class Searched(Tiered):
 
     def _searched(self, asking: Tensor, rows: Tensor) -> Tensor:
         """Of one query [b, g, h/g, d]: [b, g, 1, n]."""
-        listed = len(self.lists["means"]) * self.segment // self.block  # blocks
-        rest = torch.arange(listed * self.block, len(self.far["keys"]) * self.block)
-        keys = self.far["keys"].rows
-        scores = match_every_key(asking, keys[listed:] if self.order is None else keys[listed:, rows])
-        best = self.best_of_units(scores.amax(2, keepdim=True), rest.expand(len(rows), 1, 1, -1), rows)
         token, real = self._in_lists(asking, rows)  # [b, g, t]
+        keys = self.far["keys"].rows
+        listed, there = len(self.lists["means"]) * self.segment, len(keys) * self.block
+        rest = torch.arange(listed, there).expand(*token.shape[:2], -1)
+        token, real = torch.cat((token, rest), 2), torch.cat((real, torch.ones_like(rest).bool()), 2)
         batch, groups = keys.shape[1:3]
         line = (token // self.block * batch + rows.view(-1, 1, 1)) * groups + torch.arange(groups)[:, None]
         line = line * self.block + token % self.block
         near = keys.flatten(0, 3).index_select(0, line.flatten()).view(*line.shape, -1)
         scores = (asking @ near.transpose(-1, -2)).amax(2).masked_fill(~real, -torch.inf)
-        return best.maximum(self.best_of_units(scores[:, :, None], token[:, :, None], rows))
+        return self.best_of_units(scores[:, :, None], token[:, :, None], rows)
 
     def _in_lists(self, asking: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens of the most promising lists of a query [b, g, h/g, d], and which are real: [b, g, t]."""
