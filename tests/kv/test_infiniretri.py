@@ -38,7 +38,7 @@ def test_scores_are_the_sums_over_phrases_and_rows(phrase: int) -> None:
 
 
 def test_a_fact_is_kept_out_of_a_text_longer_than_the_window_and_no_more_than_there_is_room_for() -> None:
-    model, _ = load_reference()
+    model, _ = load_reference("circuit")
     for case in range(3):
         rng = np.random.default_rng([3, case])
         told = tokens.facts(rng, 30)

@@ -55,7 +55,7 @@ def run(data: Path | None, options: Options) -> Outcome:
     wanted = given.split(",") if given else list(MEASURES)
     if unknown := [name for name in wanted if name not in MEASURES]:
         raise MnemicError(f"{', '.join(unknown)} is not measured here; there are: {', '.join(MEASURES)}")
-    model, _ = load_reference()
+    model, _ = load_reference("circuit")
     cases = options.chosen(range(int(options.extra.get("cases", CASES))), lambda i: f"{options.seed}.{i}")
     systems: Systems = {}
     for method in wanted:

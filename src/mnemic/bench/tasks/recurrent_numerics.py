@@ -23,7 +23,8 @@ Every layer at its default settings (width 64, 2 heads), parameters and inputs i
 every token what stood 8 tokens before: steps of AdamW on random sequences, batch 8, length 256. `finite` is 1
 if loss, gradients and states were finite at every step taken; `steps` is how many were, `loss` the mean of the
 last tenth. A case is a start. --option steps=10000; length=256; seconds=S: a layer stops after so many seconds
-of processor time, and `steps` says how far it came; layers=a,b for some. A layer that was trained to its end is
+of processor time, and `steps` says how far it came; layers=a,b for some;
+device=cuda. A layer that was trained to its end is
 not trained again when a run goes on.
 """
 
@@ -34,21 +35,24 @@ def run(data: Path | None, options: Options) -> Outcome:
     steps, length = int(options.extra.get("steps", 10_000)), int(options.extra.get("length", 256))
     seconds = float(options.extra.get("seconds", math.inf))
     layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
+    device = options.extra.get("device", "cpu")
     systems = {
-        layer: [{"id": f"start-{options.seed}"} | measure(layer, steps, length, seconds, options)]
+        layer: [{"id": f"start-{options.seed}"} | measure(layer, steps, length, seconds, device, options)]
         for layer in options.progress(layers, "layers")
     }
-    return Outcome(systems, layers[0], {"steps": steps, "length": length})
+    return Outcome(systems, layers[0], {"steps": steps, "length": length, "device": device})
 
 
-def measure(name: str, steps: int, length: int, seconds: float, options: Options) -> dict[str, Any]:
+def measure(
+    name: str, steps: int, length: int, seconds: float, device: str, options: Options
+) -> dict[str, Any]:
     """Train one layer, unless that was done before."""
     import torch
 
     from mnemic.recurrent import build
 
     torch.manual_seed(options.seed)
-    layer = build(name, dim=64, heads=2).to(torch.bfloat16)
+    layer = build(name, dim=64, heads=2).to(device, torch.bfloat16)
     what: dict[str, Any] = {
         "bench": NAME,
         "layer": name,
@@ -57,6 +61,7 @@ def measure(name: str, steps: int, length: int, seconds: float, options: Options
         "seed": options.seed,
     }
     what |= {"seconds": seconds} if seconds < math.inf else {}
+    what |= {"device": device} if device != "cpu" else {}
     what["first"] = fingerprint(layer, lambda step: echo(layer, length)[0])
     return options.kept(what, lambda: train(layer, steps, length, seconds))
 
@@ -91,6 +96,6 @@ def echo(layer: Layer, length: int, batch: int = 8) -> tuple[Tensor, State]:
     """The error at saying what stood 8 tokens before, over fresh random sequences, and the last state."""
     import torch
 
-    x = torch.randn(batch, length, layer.dim, dtype=torch.bfloat16)
+    x = torch.randn(batch, length, layer.dim, dtype=torch.bfloat16, device=next(layer.parameters()).device)
     y, state = layer(x)
     return (y[:, 8:].float() - x[:, :-8].float()).square().mean(), state

@@ -15,7 +15,7 @@ from mnemic.types import Ints
 from mnemic.worlds import tokens
 
 KINDS = ("needle", "recall", "threads", "order", "copy")
-WEIGHTS = (0.10, 0.15, 0.30, 0.20, 0.25)  # of the pages of each kind, in the order of KINDS
+WEIGHTS = (0.08, 0.15, 0.14, 0.40, 0.23)  # of the pages of each kind, in the order of KINDS
 DENSE = 0.7  # pages with many questions; the others are the tasks' own, with one
 
 
