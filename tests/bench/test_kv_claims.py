@@ -62,7 +62,7 @@ def test_claims_are_measured_on_the_same_cases_at_equal_bytes(tmp_path: Path) ->
 
 
 def test_a_question_that_was_known_while_choosing_is_asked_once() -> None:
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     text, (question, answer) = kv_claims.page(np.random.default_rng(0), "needle_known")
     assert text[-2:].tolist() == question
     cache = bounded.read(model, kv.policy("full"), None, text[None])
@@ -76,7 +76,7 @@ def test_a_question_that_was_known_while_choosing_is_asked_once() -> None:
 
 
 def test_a_thread_is_told_in_the_page_and_a_draft_of_it_keeps_it() -> None:
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     text, (question, answer) = kv_claims.thread(np.random.default_rng(0))
     pairs = {(int(a), int(b)) for a, b in itertools.pairwise(text)}
     hops = [question[1], *answer]

@@ -38,14 +38,14 @@ def test_scores_are_the_sums_over_phrases_and_rows(phrase: int) -> None:
 
 
 def test_a_fact_is_kept_out_of_a_text_longer_than_the_window_and_no_more_than_there_is_room_for() -> None:
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     for case in range(3):
         rng = np.random.default_rng([3, case])
         told = tokens.facts(rng, 30)
         sentences = torch.split(torch.from_numpy(tokens.tell(rng, told, 2049)[1:]), 8)
         question, answer = tokens.ask_value(told, case)
         kept = infiniretri.keep(
-            model, sentences, torch.tensor(question), chunk=256, room=72, tokens=16, layer=1
+            model, sentences, torch.tensor(question), chunk=256, room=72, tokens=16, layer=2
         )
         assert kept == sorted(kept)
         text = torch.cat([sentences[i] for i in kept])

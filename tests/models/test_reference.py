@@ -170,22 +170,15 @@ def test_heads_cannot_be_scored_on_what_the_model_does_not_know() -> None:
         retrieval_scores(lookup(), [(ids, needle, answer)])
 
 
-@pytest.mark.parametrize("name", ["learned", "circuit"])
 @pytest.mark.parametrize("kind", ["needle", "recall", "threads", "order", "copy"])
-def test_the_models_that_are_shipped_do_their_tasks_within_their_window(kind: str, name: str) -> None:
-    model, _ = load_reference(name)
+def test_the_model_that_is_shipped_does_its_tasks_within_its_window(kind: str) -> None:
+    model, _ = load_reference()
     pages = [tokens.TASKS[kind](np.random.default_rng([17, i]), 512) for i in range(6)]
     assert np.mean([bool(right(model, page).all()) for page in pages]) >= 0.8
 
 
-def test_a_reference_model_of_another_name_is_an_error() -> None:
-    with pytest.raises(MnemicError, match="there are: learned, circuit"):
-        load_reference("grown")
-
-
-@pytest.mark.parametrize("name", ["learned", "circuit"])
-def test_the_shipped_tokenizer_and_weights_belong_together(name: str) -> None:
-    model, words = load_reference(name)
+def test_the_shipped_tokenizer_and_weights_belong_together() -> None:
+    model, words = load_reference()
     assert len(words) == model.config.vocab_size == tokens.VOCABULARY
     ids = words("<s> w9 k17 V5 w3 k2 V9 w1 ? k17", return_tensors="pt").input_ids
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False)

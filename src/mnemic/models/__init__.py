@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mnemic.types import Embedder, LanguageModel, MnemicError
+from mnemic.types import Embedder, LanguageModel
 
 __all__ = ["load_llama2c", "load_reference", "open_embedder", "open_language_model"]
 
@@ -51,20 +51,15 @@ def open_language_model(spec: str | Path | None = None) -> LanguageModel | None:
     return HuggingFaceModel(spec)
 
 
-def load_reference(name: str = "learned") -> tuple[Any, Any]:
+def load_reference() -> tuple[Any, Any]:
     """The model this project ships and its tokenizer (`mnemic.models.reference`); both of transformers.
 
-    "learned" was trained from random weights; in "circuit", the one before it, retrieval is written down.
-
     Raises:
-        MnemicError: another name, or transformers is not installed.
+        MnemicError: transformers is not installed.
     """
     from mnemic.models import reference
 
-    folders = {"learned": reference.FOLDER, "circuit": reference.CIRCUIT}
-    if name not in folders:
-        raise MnemicError(f"there is no reference model {name!r}; there are: {', '.join(folders)}")
-    return reference.load(folders[name])
+    return reference.load()
 
 
 def load_llama2c(folder: str | Path) -> tuple[Any, Any]:

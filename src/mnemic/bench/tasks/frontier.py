@@ -40,7 +40,7 @@ def run(data: Path | None, options: Options) -> Outcome:
     from mnemic.kv.files import fingerprint
     from mnemic.models import load_reference
 
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     count = int(options.extra.get("cases", CASES))
     cases = options.chosen(range(count), lambda i: f"{options.seed}.{i}")
     shares = [float(share) for share in options.extra.get("shares", SHARES).split(",")]

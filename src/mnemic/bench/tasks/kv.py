@@ -18,7 +18,7 @@ WINDOW = 512  # of both models
 FOLDER = None
 PROTOCOL = """One generated text tells 200 facts of identical form, at random places among filler words. It is
 read once, without any question being known; the cache is saved and opened again, and 100 of the facts are asked
-of it one by one. The model is load_reference("circuit") (its window is 512 tokens), "learned", or
+of it one by one. The model is the reference model (mnemic.models.load_reference; its window is 512 tokens), or
 with model=lookup the written-down one, exact within 512 tokens and lost far beyond, whose every miss is the
 cache's. A case is a fact; accuracy: the greedy next token is its value. Every method gets the same bytes (of
 the tier at hand, where it has two), by default those of one window of the full cache, so that all a token
@@ -26,7 +26,7 @@ sees is no more than the model was trained on; a method whose least size is abov
 (extra.too_small); "full" has no limit.
 resident_growth: anonymous memory of the process gained while reading all but the first eighth of the text.
 "retrieval-attention exact" looks at every key instead of searching lists.
-Options: task=needle, model=circuit, length=4096, methods=streaming,h2o, budget=4MiB."""
+Options: task=needle, model=reference, length=4096, methods=streaming,h2o, budget=4MiB."""
 
 FACTS, ASKED = 200, 100
 SMALL = {  # hyper-parameters for windows of 512 tokens, where a paper's own are for thousands
@@ -53,7 +53,7 @@ def run(data: Path | None, options: Options) -> Outcome:
         raise MnemicError(
             f"length {length} is no multiple of {WINDOW}; blocks must be over when the asking begins"
         )
-    model = _model(options.extra.get("model", "circuit"), options.seed)
+    model = _model(options.extra.get("model", "reference"), options.seed)
     rng = np.random.default_rng([options.seed, length])
     told = tokens.facts(rng, FACTS)
     text = torch.from_numpy(tokens.tell(rng, told, length))
@@ -106,9 +106,9 @@ def _model(name: str, seed: int) -> Any:
 
     if name == "lookup":
         return lookup(seed)
-    if name in ("circuit", "learned"):
-        return load_reference(name)[0]
-    raise MnemicError(f"the bench kv has no model {name!r}; there are: circuit, learned, lookup")
+    if name == "reference":
+        return load_reference()[0]
+    raise MnemicError(f"the bench kv has no model {name!r}; there are: reference, lookup")
 
 
 def _anonymous() -> int:

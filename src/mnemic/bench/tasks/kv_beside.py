@@ -30,14 +30,14 @@ tokens. nearness: nats of entropy of what the neighbours say, on the page's toke
 those that the mixture writes in their place. "scrambled" deals the tokens that followed anew among the states.
 A case is a page.
 infiniretri: a text of 4,096 tokens with 60 facts is read 256 tokens at a time, and of its sentences of 8 tokens
-as many are kept as 128 tokens hold, by the layer where this model retrieves (the second of four; by its last,
+as many are kept as 128 tokens hold, by the layer where this model retrieves (the third of four; by its last,
 "infiniretri, last layer"). needle: asked after reading what is kept; held: key and value are there. "scrambled"
 keeps as many sentences by lot, "the last sentences" the text's end. A case is a text.
 Options: cases=200, methods=NAMES."""
 
 CASES = 200
 CHUNKS, CHUNK, INSIDE = 8, 48, 3
-LONG, LONG_FACTS, SENTENCE, ROOM, RETRIEVES = 4096, 60, 8, 128, 1
+LONG, LONG_FACTS, SENTENCE, ROOM, RETRIEVES = 4096, 60, 8, 128, 2
 KNOWN, TOLD, PAGES = 100, 20, 40
 Systems = dict[str, list[Row]]
 
@@ -55,7 +55,7 @@ def run(data: Path | None, options: Options) -> Outcome:
     wanted = given.split(",") if given else list(MEASURES)
     if unknown := [name for name in wanted if name not in MEASURES]:
         raise MnemicError(f"{', '.join(unknown)} is not measured here; there are: {', '.join(MEASURES)}")
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     cases = options.chosen(range(int(options.extra.get("cases", CASES))), lambda i: f"{options.seed}.{i}")
     systems: Systems = {}
     for method in wanted:

@@ -65,7 +65,7 @@ def run(data: Path | None, options: Options) -> Outcome:
     wanted = systems(given.split(",") if given else None)
     if not wanted:
         raise MnemicError(f"no claim of {given} is measured here; `mnemic methods kv` lists the methods")
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     count = int(options.extra.get("cases", CASES))
     cases = options.chosen(range(count), lambda i: f"{options.seed}.{i}")
     made = cache(partial(_policy, model))

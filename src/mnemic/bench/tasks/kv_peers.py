@@ -41,7 +41,7 @@ def run(data: Path | None, options: Options) -> Outcome:
         MnemicError: no interpreter for kvpress was given, or it does not run.
     """
     from mnemic.models import load_reference
-    from mnemic.models.reference import CIRCUIT as WEIGHTS
+    from mnemic.models.reference import FOLDER as WEIGHTS
 
     if "peers" not in options.extra:
         raise MnemicError(
@@ -55,7 +55,7 @@ def run(data: Path | None, options: Options) -> Outcome:
         path = Path(folder) / "pages.npz"
         np.savez(path, **pages)  # type: ignore[arg-type]
         theirs = _kvpress(options.extra["peers"], WEIGHTS, path, share)
-    model, _ = load_reference("circuit")
+    model, _ = load_reference()
     ours = {name: _measure(model, name, share, pages) for name in options.progress(METHODS, "methods")}
     full = bounded.LENGTH * bounded.pair_nbytes(model)
     systems: dict[str, list[Row]] = {}

@@ -10,7 +10,7 @@ NAME = "kv_search"
 FOLDER = None
 EQUAL = 1e-4  # share of a score by which equal keys differ
 PROTOCOL = """Keys and queries are those of the 8 key-value heads of the reference model
-(load_reference("circuit")) while it reads facts in filler and is asked for some (as in the bench
+(mnemic.models.load_reference) while it reads facts in filler and is asked for some (as in the bench
 kv_speed), all keys as far away as the window reaches. The keys of each 4,096 tokens are sorted into 512
 lists, which are searched in the order of what their best key is hoped to score, as in retrieval-attention.
 "seen": lists of keys that the queries of the text see alike; "keys alone": lists of keys near each other,

@@ -29,7 +29,7 @@ to append to is not counted. 8 key-value heads of 64 channels, float32, one thre
 one process. `times_faster` is the ratio of their wall times, `error` the length of the difference of the
 outputs over that of the exact one, mean over heads, `worst` that of the worst head, `kept` the share of exact
 attention on keys that were read, mean over heads (the rest is attended to by clusters). Keys, values and
-queries are those of the 8 key-value heads of the reference model (load_reference("circuit")), all layers
+queries are those of the 8 key-value heads of the reference model (mnemic.models.load_reference), all layers
 side by side, while it reads a text of facts in filler through a window of 512 tokens; the last 255 keys stand
 where they are, older ones all where the window ends, as in methods that cap distances. "asked" are questions
 for facts told in the shortest of the texts, "filler" filler words after any of them. "isotropic" is normal
@@ -96,7 +96,7 @@ def model_us(clock: Callable[[], float], chunk: int = 256) -> dict[str, float]:
         hidden_size=2048, num_attention_heads=32, num_key_value_heads=HEADS, head_dim=WIDTH,
         intermediate_size=8192, num_hidden_layers=1, vocab_size=8,
     )  # fmt: skip
-    models = {"reference": load_reference("circuit")[0].model, "llama layer": LlamaModel(shape).eval()}
+    models = {"reference": load_reference()[0].model, "llama layer": LlamaModel(shape).eval()}
     found: dict[str, float] = {}
     for name, model in models.items():
         taken = []
@@ -171,7 +171,7 @@ def recorded(lengths: Sequence[int], queries: int, seed: int) -> Texts:
     from mnemic.models import load_reference
     from mnemic.worlds import tokens
 
-    model, rng = load_reference("circuit")[0], np.random.default_rng(seed)
+    model, rng = load_reference()[0], np.random.default_rng(seed)
     told = tokens.facts(rng, 2 * FACTS)
     words = tokens.tell(rng, told[:FACTS], lengths[0])
     if lengths[-1] > lengths[0]:

@@ -11,7 +11,6 @@ from typing import Any
 from mnemic.types import MnemicError
 
 FOLDER = Path(__file__).parent
-CIRCUIT = FOLDER / "circuit"  # the model before it, on which the benches of `mnemic.kv` were measured
 
 
 def load(folder: Path = FOLDER) -> tuple[Any, Any]:
