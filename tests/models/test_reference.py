@@ -13,7 +13,7 @@ import torch
 from mnemic.attention.retrieval_heads import ranked, retrieval_scores, silenced
 from mnemic.models import load_reference
 from mnemic.models.lookup import lookup
-from mnemic.models.reference.heads import Heads
+from mnemic.models.reference.heads import Heads, causal
 from mnemic.models.reference.lessons import KINDS, batch, lesson
 from mnemic.models.reference.start import start
 from mnemic.models.reference.train import lessons, rate, train
@@ -95,7 +95,7 @@ def test_a_head_that_is_silent_for_a_row_changes_that_row_as_silencing_it_does()
     heads = Heads(model)
     drawn = np.random.default_rng(3).random((2, 4)) >= 0.5  # what `draw` draws first, for layer 0
     heads.draw(np.random.default_rng(3), 0.5, 2)
-    heads._heard[1] = heads.kept[1][None]  # and layer 1 is heard
+    heads.heard[1] = heads.kept[1][None]  # and layer 1 is heard
     with torch.inference_mode():
         out = model(ids.expand(2, -1)).logits
     heads.leave()
@@ -109,8 +109,8 @@ def test_the_heads_that_do_best_alone_stay_and_the_weights_say_so() -> None:
     heads = Heads(model)
 
     def loss() -> float:  # head 3 of layer 1, then 1 of 2, then 0 of 3 are best; the next best is one before
-        layer = next(i for i in range(3, 0, -1) if heads._heard[i].sum() == 1 or i == 1)
-        return float((int(heads._heard[layer].argmax()) - {1: 3, 2: 1, 3: 0}[layer]) % 4)
+        layer = next(i for i in range(3, 0, -1) if heads.heard[i].sum() == 1 or i == 1)
+        return float((int(heads.heard[layer].argmax()) - {1: 3, 2: 1, 3: 0}[layer]) % 4)
 
     heads.keep_best(1, loss)
     assert heads.kept.tolist() == [[1, 1, 1, 1], [0, 0, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]]
@@ -122,6 +122,17 @@ def test_the_heads_that_do_best_alone_stay_and_the_weights_say_so() -> None:
     assert (projected > 0).tolist() == [False, True, False, False]
     asking = model.model.layers[2].self_attn.q_proj.weight.reshape(4, 64, 128).abs().amax((1, 2))
     assert (asking > 0).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 300])
+def test_attention_by_blocks_of_queries_is_causal_attention(length: int) -> None:
+    query, key, value = torch.randn(3, 2, 2, length, 8).double().requires_grad_()
+    exact = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    found = causal(query, key, value)
+    torch.testing.assert_close(found, exact)
+    weight = torch.randn_like(exact)
+    ours, theirs = (torch.autograd.grad((out * weight).sum(), (query, key, value)) for out in (found, exact))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_lessons_made_ahead_by_others_are_the_same(monkeypatch: Any) -> None:

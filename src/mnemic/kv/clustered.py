@@ -188,31 +188,26 @@ class Clustered(TwoTiers):
         attention = torch.cat(parts, -1).softmax(-1, dtype=torch.float32).to(query.dtype)
         seen, recalled, fine, coarse = torch.split(attention, [part.shape[-1] for part in parts], -1)
         out = seen.transpose(2, 3).flatten(2, 3) @ near.values  # [b, g, (h/g)·q, dv]
-        rest = recalled @ pairs[..., d:] + fine @ chosen.means + self._coarse_values(coarse)
+        rest = recalled @ pairs[..., d:] + fine @ chosen.means
+        rest += (coarse.flatten(2, 3) @ self._coarse("head_values")).view(rest.shape)
         out = out.view(b, g, h // g, q, -1) + rest.transpose(2, 3)
         return out.reshape(b, h, q, -1)
 
-    def _coarse_values(self, attention: Tensor) -> Tensor:
-        """Mean values of coarse clusters under attention [b, g, q, h/g, n·c]: [b, g, q, h/g, dv]."""
-        b, g = attention.shape[:2]
-        values = self.far["head_values"].rows[:, self.batch_rows()] if b > 1 else self.far["head_values"].rows
-        values = values.transpose(0, 1).flatten(1, 2)  # [b, n·c, g·dv]
-        every = attention.flatten(1, 3) @ values  # of all heads side by side; a head's own is on the diagonal
-        every = every.view(*attention.shape[:4], g, -1)
-        return every.diagonal(dim1=1, dim2=4).movedim(-1, 1)
+    def _coarse(self, name: str) -> Tensor:
+        """Means of all coarse clusters [b, g, x, d]; of one row of a batch of one a view of the file."""
+        held, rows = self.far[name].rows, self.batch_rows()  # [n, batch, c, g·d]
+        held = held if len(rows) == held.shape[1] == 1 else held[:, rows]
+        by_head = torch.unflatten(held, 3, (self.near.keys.shape[1], -1))
+        return by_head.permute(1, 3, 0, 2, 4).flatten(2, 3)
 
     def choose(self, query: Tensor) -> Chosen:
         """What each query [b, h, q, d] reads, and how much it would attend to the rest."""
         (b, h, q, d), g, near = query.shape, self.near.keys.shape[1], self.near
-        n, batch = self.blocks, self.far["pairs"].rows.shape[1]
+        batch = self.far["pairs"].rows.shape[1]
         rows = self.batch_rows()
         scaled = query * near.scale
-        # all heads' coarse centroids in one product: heads lie side by side in a row, queries on a diagonal
-        diagonal = torch.einsum("bgxd,gf->bgxfd", fold(scaled, g), torch.eye(g, dtype=query.dtype))
-        logits = diagonal.reshape(-1, g * d) @ self.far["heads"].rows.view(-1, g * d).T
-        logits = logits.view(b, g, h // g, q, n, batch, self.coarse)[torch.arange(b), ..., rows, :]
-        logits = logits.flatten(4).transpose(2, 3)  # [b, g, q, h/g, x]
         asking = scaled.view(b, g, h // g, q, d).transpose(2, 3)  # [b, g, q, h/g, d]
+        logits = (asking.flatten(2, 3) @ self._coarse("heads").mT).view(b, g, q, h // g, -1)
         square = asking.square().sum(-1, keepdim=True) / 2
         weight, spread = (
             self.far[name].rows[:, rows].permute(1, 2, 0, 3).flatten(2)[:, :, None, None]

@@ -40,7 +40,9 @@ same thread, on a chunk of 256 without any cache: "reference", whose 8 key-value
 layer", one layer of the shape of Llama 3.2 1B (2048 channels, 32 heads, 8 for keys, 8192 inside), drawn at
 random; extra.write_share is the ratio.
 --option lengths=65536,262144,1048576 queries=32 keys=reference,isotropic block=2048 room=1024 per_fine=4
-per_coarse=64 wide=12 clock=wall (or thread: processor time, for a busy machine).
+per_coarse=64 wide=12 clock=wall (or thread: processor time, for a busy machine) folder=/dev/shm (where the
+clusters lie, so that both ways read memory; else the system's temporary folder, from which pages that were not
+read for a while come back from the disk).
 """
 
 
@@ -52,11 +54,12 @@ def run(data: Path | None, options: Options) -> Outcome:
         int(n) for n in given.get("lengths", "4096,8192,16384,65536,131072,262144,1048576").split(",")
     )
     queries, clock = int(given.get("queries", 32)), CLOCKS[given.get("clock", "wall")]
-    method = {
+    method: dict[str, Any] = {
         name: int(given[name])
         for name in ("block", "local", "room", "per_fine", "per_coarse", "wide")
         if name in given
     }
+    method |= {"folder": given["folder"]} if "folder" in given else {}
     systems: dict[str, list[dict[str, Any]]] = {}
     write: dict[str, float] = {}
     threads = torch.get_num_threads()

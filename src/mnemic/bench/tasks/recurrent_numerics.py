@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ Every layer at its default settings (width 64, 2 heads), parameters and inputs i
 every token what stood 8 tokens before: steps of AdamW on random sequences, batch 8, length 256. `finite` is 1
 if loss, gradients and states were finite at every step taken; `steps` is how many were, `loss` the mean of the
 last tenth. A case is a start. --option steps=10000; length=256; seconds=S: a layer stops after so many seconds
-of processor time, and `steps` says how far it came; layers=a,b for some;
-device=cuda. A layer that was trained to its end is
-not trained again when a run goes on.
+of processor time, and `steps` says how far it came; layers=a,b for some; device=cuda. On a processor, products
+of bfloat16 have sums in float32 and are rounded once, as matrix units make them (mnemic.bench.products). A
+layer that was trained to its end is not trained again when a run goes on.
 """
 
 
@@ -61,7 +62,7 @@ def measure(
         "seed": options.seed,
     }
     what |= {"seconds": seconds} if seconds < math.inf else {}
-    what |= {"device": device} if device != "cpu" else {}
+    what |= {"device": device} if device != "cpu" else {"products": "rounded"}
     what["first"] = fingerprint(layer, lambda step: echo(layer, length)[0])
     return options.kept(what, lambda: train(layer, steps, length, seconds))
 
@@ -70,20 +71,23 @@ def train(layer: Layer, steps: int, length: int, seconds: float = math.inf) -> d
     """Train until the last step, the first that is not finite, or out of time."""
     import torch
 
+    from mnemic.bench.products import Rounded
+
     adam = torch.optim.AdamW(layer.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
     losses: list[float] = []
     finite, begun = True, time.process_time()
-    while len(losses) < steps and time.process_time() - begun < seconds:
-        loss, state = echo(layer, length)
-        adam.zero_grad()
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
-        numbers = [loss, norm, *(t for t in state.tensors.values() if t.is_floating_point())]
-        finite = all(bool(torch.isfinite(t).all()) for t in numbers)
-        if not finite:
-            break
-        adam.step()
-        losses.append(float(loss.detach()))
+    with Rounded() if next(layer.parameters()).device.type == "cpu" else nullcontext():
+        while len(losses) < steps and time.process_time() - begun < seconds:
+            loss, state = echo(layer, length)
+            adam.zero_grad()
+            torch.autograd.backward(loss)
+            norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+            numbers = [loss, norm, *(t for t in state.tensors.values() if t.is_floating_point())]
+            finite = all(bool(torch.isfinite(t).all()) for t in numbers)
+            if not finite:
+                break
+            adam.step()
+            losses.append(float(loss.detach()))
     late = losses[-max(len(losses) // 10, 1) :]
     return {
         "finite": float(finite),
