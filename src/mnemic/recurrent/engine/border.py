@@ -15,7 +15,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 def quartic_norm(running: Weights, momentum: Weights) -> tuple[Weights, Weights]:
     """Retention by the 4-norm: W = A / |A|_4^2."""
-    return running, [a / a.pow(4).sum((-2, -1), keepdim=True).clamp_min(1e-12).sqrt() for a in running]
+    fourth = [a.square().square().sum((-2, -1), keepdim=True) for a in running]
+    return running, [a / x.clamp_min(1e-12).sqrt() for a, x in zip(running, fourth, strict=True)]
 
 
 def simplex(running: Weights, momentum: Weights) -> tuple[Weights, Weights]:

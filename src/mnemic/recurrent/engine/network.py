@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -131,21 +132,24 @@ class Network:
             None if gate is None else place(gate.unsqueeze(-1))
             for gate in (gates.log_keep, gates.log_momentum, gates.threshold)
         )
-        for start, stop in place.pieces(self.chunk):
-            now, seen = slice(start, stop), slice(start, stop + back)
-            mix = Mix(
-                real[..., now, :], rate[..., now, :], _part(keep, now), _part(carry, now), weight[..., seen, :]
-            )
-            error = partial(self.bias, values[..., seen, :], _part(limit, now))
+        stops = place.stops(self.chunk)
+        sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+        seen = partial(_overlapping, sizes=sizes, back=back)
+        pieces = zip(
+            stops, seen(keys), seen(values), seen(weight),
+            *(_cut(x, sizes) for x in (queries, real, rate, keep, carry, limit)), strict=True,
+        )  # fmt: skip
+        for stop, key, value, share, query, is_real, step, kept_share, carried_share, most in pieces:
+            mix = Mix(is_real, step, kept_share, carried_share, share)
             learnt = [
                 (inputs, _shortened(inputs, gradients, self.longest))
-                for inputs, gradients in self.structure.learn(frozen, keys[..., seen, :], error)
+                for inputs, gradients in self.structure.learn(frozen, key, partial(self.bias, value, most))
             ]
             if self.border is None:
                 linear = partial(mix.at_tokens, running, momentum, learnt)
             else:
                 linear = partial(apply, frozen)
-            out.append(self.structure.read(linear, queries[..., now, :]))
+            out.append(self.structure.read(linear, query))
             running, momentum = mix.at_end(running, momentum, learnt, self.stepwise)
             if place.border(stop, self.chunk):
                 moved, opened = (running, running) if self.border is None else self.border(running, momentum)
@@ -228,16 +232,17 @@ class Placement:
             return x
         return picked(x, torch.arange(length, device=x.device) + self.offset[:, None])
 
-    def pieces(self, chunk: int) -> list[tuple[int, int]]:
-        """Columns [start, stop) of every chunk."""
-        stops = [*range(chunk - self.first, self.columns, chunk), self.columns]
-        return list(zip([0, *stops], stops, strict=False))
+    def stops(self, chunk: int) -> list[int]:
+        """The column after every chunk."""
+        return [*range(chunk - self.first, self.columns, chunk), self.columns]
 
     def border(self, stop: int, chunk: int) -> bool:
         return (self.first + stop) % chunk == 0
 
     def where_read(self, stop: int, new: Weights, old: Weights) -> Weights:
         """The new weights in rows that were read up to column `stop`, the old ones in the others."""
+        if self.aligned:
+            return new
         read = (self.ends >= stop)[:, None, None, None]
         return [torch.where(read, a, b) for a, b in zip(new, old, strict=True)]
 
@@ -246,8 +251,17 @@ def _products(logs: Tensor) -> Tensor:
     return between_sums(logs.squeeze(-1)).exp()
 
 
-def _part(gate: Tensor | None, now: slice) -> Tensor | None:
-    return None if gate is None else gate[..., now, :]
+def _cut(x: Tensor | None, sizes: list[int]) -> Sequence[Any]:
+    """Pieces of x [..., n, d] side by side, at once: gradients of slices would each be as long as x."""
+    return [None] * len(sizes) if x is None else x.split(sizes, -2)
+
+
+def _overlapping(x: Tensor, sizes: list[int], back: int) -> Sequence[Tensor]:
+    """The same, each with the `back` tokens before it, which stand in x."""
+    if not back:
+        return x.split(sizes, -2)
+    stops = torch.tensor(sizes).cumsum(0).tolist()
+    return [x[..., stop - size : stop + back, :] for size, stop in zip(sizes, stops, strict=True)]
 
 
 def _shortened(inputs: Tensor, gradients: Tensor, longest: float) -> Tensor:
