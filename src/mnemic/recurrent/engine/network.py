@@ -23,9 +23,10 @@ In a state, `frozen` is M_0, `running` M_t, `momentum` S_t, `phase` the tokens r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -35,6 +36,8 @@ from mnemic.recurrent.engine.linear import between_sums
 from mnemic.recurrent.engine.parts import last, picked
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Structure
+
+_TOGETHER = 32  # pieces whose `Mix` is made at a time: bounds what is held
 
 Weights = Sequence[Tensor]
 """One tensor [batch, heads, inputs, outputs] for every linear map."""
@@ -135,15 +138,17 @@ class Network:
         stops = place.stops(self.chunk)
         sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
         seen = partial(_overlapping, sizes=sizes, back=back)
+        is_real, step, kept_share, carried_share, most = (
+            _cut(x, sizes) for x in (real, rate, keep, carry, limit)
+        )
         pieces = zip(
-            stops, seen(keys), seen(values), seen(weight),
-            *(_cut(x, sizes) for x in (queries, real, rate, keep, carry, limit)), strict=True,
+            stops, mixes(is_real, step, kept_share, carried_share, seen(weight)), seen(keys), seen(values),
+            _cut(queries, sizes), most, strict=True,
         )  # fmt: skip
-        for stop, key, value, share, query, is_real, step, kept_share, carried_share, most in pieces:
-            mix = Mix(is_real, step, kept_share, carried_share, share)
+        for stop, mix, key, value, query, threshold in pieces:
             learnt = [
                 (inputs, _shortened(inputs, gradients, self.longest))
-                for inputs, gradients in self.structure.learn(frozen, key, partial(self.bias, value, most))
+                for inputs, gradients in self.structure.learn(frozen, key, partial(self.bias, value, threshold))
             ]
             if self.border is None:
                 linear = partial(mix.at_tokens, running, momentum, learnt)
@@ -159,12 +164,24 @@ class Network:
         return place.back(torch.cat(out, 2), q.shape[2]), kept
 
 
+@dataclass(frozen=True)
 class Mix:
-    """How the tokens of one piece [batch, heads, L] add up: the matrices E, B, P of the module's head."""
+    """How the tokens of one piece [batch, heads, L] add up.
 
-    def __init__(
-        self, real: Tensor, rate: Tensor, keep: Tensor | None, carry: Tensor | None, weight: Tensor
-    ) -> None:
+    Attributes:
+        sums: P [..., L, seen], what is left in M_i of the step of token j; last_steps: the same in S at the end
+            of the piece [..., seen].
+        keep: b [..., L, 1]; carry: e, and carried: B e, [..., L, 1]; None without momentum.
+    """
+
+    sums: Tensor
+    last_steps: Tensor
+    keep: Tensor
+    carry: Tensor | None
+    carried: Tensor | None
+
+    @classmethod
+    def of(cls, real: Tensor, rate: Tensor, keep: Tensor | None, carry: Tensor | None, weight: Tensor) -> Mix:
         length, seen = rate.shape[-2], weight.shape[-2]
         ones = rate.new_ones(length, length)
         steps = rate.mT * (torch.eye(length, device=rate.device) if carry is None else _products(carry))
@@ -172,11 +189,14 @@ class Mix:
             steps = steps @ rate.new_ones(length, seen).triu().tril(seen - length)
         steps = steps * weight.mT
         kept = real.mT * (ones.tril() if keep is None else _products(keep))
-        self.sums = kept @ steps  # P [..., L, seen]: what is left in M_i of the step of token j
-        self.last_steps = steps[..., -1, :]  # the same in S at the end of the piece
-        self.keep = torch.ones_like(rate) if keep is None else keep.cumsum(-2).exp()  # b [..., L, 1]
-        self.carry = None if carry is None else carry.cumsum(-2).exp()  # e
-        self.carried = None if self.carry is None else kept @ self.carry  # B e
+        carried = None if carry is None else carry.cumsum(-2).exp()
+        return cls(
+            sums=kept @ steps,
+            last_steps=steps[..., -1, :],
+            keep=torch.ones_like(rate) if keep is None else keep.cumsum(-2).exp(),
+            carry=carried,
+            carried=None if carried is None else kept @ carried,
+        )
 
     def at_tokens(
         self, running: Weights, momentum: Weights, learnt: Sequence[tuple[Tensor, Tensor]], i: int, x: Tensor
@@ -202,6 +222,18 @@ class Mix:
                 steps = (self.last_steps.unsqueeze(-1) * inputs).mT @ gradients
                 carried.append(self.carry[..., -1:, :] * momentum[i] - steps)
         return moved, carried
+
+
+def mixes(*gates: Sequence[Tensor | None]) -> Iterator[Mix]:
+    """The `Mix.of` of every piece, whose arguments are given piece by piece; of equal pieces some at a time."""
+    sizes = [None if piece is None else piece.shape[-2] for piece in gates[0]]
+    for _, equal in groupby(range(len(sizes)), key=lambda i: sizes[i]):
+        run = list(equal)
+        for some in (run[i : i + _TOGETHER] for i in range(0, len(run), _TOGETHER)):
+            mix = Mix.of(*(_side_by_side(gate[some[0] : some[-1] + 1]) for gate in gates))  # type: ignore[arg-type]
+            fields = (mix.sums, mix.last_steps, mix.keep, mix.carry, mix.carried)
+            for each in zip(*([None] * len(some) if x is None else x.unbind(2) for x in fields), strict=True):
+                yield Mix(*each)
 
 
 class Placement:
@@ -251,17 +283,22 @@ def _products(logs: Tensor) -> Tensor:
     return between_sums(logs.squeeze(-1)).exp()
 
 
+def _side_by_side(pieces: Sequence[Tensor | None]) -> Tensor | None:
+    there = [piece for piece in pieces if piece is not None]
+    return torch.stack(there, 2) if there else None
+
+
 def _cut(x: Tensor | None, sizes: list[int]) -> Sequence[Any]:
     """Pieces of x [..., n, d] side by side, at once: gradients of slices would each be as long as x."""
-    return [None] * len(sizes) if x is None else x.split(sizes, -2)
+    return [None] * len(sizes) if x is None else torch.split(x, sizes, -2)
 
 
 def _overlapping(x: Tensor, sizes: list[int], back: int) -> Sequence[Tensor]:
     """The same, each with the `back` tokens before it, which stand in x."""
     if not back:
-        return x.split(sizes, -2)
-    stops = torch.tensor(sizes).cumsum(0).tolist()
-    return [x[..., stop - size : stop + back, :] for size, stop in zip(sizes, stops, strict=True)]
+        return torch.split(x, sizes, -2)
+    ends = zip(sizes, accumulate(sizes), strict=True)
+    return [x[..., end - size : end + back, :] for size, end in ends]
 
 
 def _shortened(inputs: Tensor, gradients: Tensor, longest: float) -> Tensor:
