@@ -204,6 +204,15 @@ def test_of_two_versions_with_the_same_words_a_repeat_is_the_live_one(store: Sto
     assert store.put([FULL])[0].state == "superseded"
 
 
+def test_a_repeat_of_a_superseded_version_leaves_a_forgotten_one_with_its_words_forgotten(store: Store) -> None:
+    (old,) = store.put([FULL])
+    new = store.supersede(old.id, FULL.text)
+    store.supersede(new.id, "otherwise")
+    store.forget([new.id])
+    assert store.put([FULL])[0].id == old.id
+    assert [r.id for r in store.scan(states=("forgotten",))] == [new.id]
+
+
 def test_statistics_count_what_is_there(store: Store) -> None:
     a, b, c = store.put(
         [

@@ -60,7 +60,7 @@ def _repeated(
     """The id under which a record is there already, brought back if it was forgotten."""
     row = con.execute(
         "SELECT id, state, superseded_by FROM record WHERE digest = ? "
-        "ORDER BY state = 'live' DESC, id DESC LIMIT 1",
+        "ORDER BY state = 'live' DESC, state = 'superseded' DESC, id DESC LIMIT 1",
         (mark,),
     ).fetchone()
     if row is None:
