@@ -18,7 +18,7 @@ _PRODUCTS = frozenset(
     (
         torch.matmul, torch.bmm, torch.mm, torch.baddbmm, torch.addmm, torch.einsum, torch.conv1d,
         Tensor.matmul, Tensor.bmm, Tensor.mm, Tensor.__matmul__, Tensor.__rmatmul__, functional.linear,
-        functional.conv1d, functional.scaled_dot_product_attention,
+        functional.scaled_dot_product_attention,
     )
 )  # fmt: skip
 
