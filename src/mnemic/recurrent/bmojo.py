@@ -67,9 +67,9 @@ class Eidetic(Matrix):
         there = torch.ones_like(score) if real is None else real.expand_as(score)
         new = torch.cat([k, v, score, there], -1)
         kept, recent, out = memory["kept"], memory["recent"], []
-        for start in range(0, q.shape[2], self.chunk):
-            now = slice(start, start + self.chunk)
-            y, kept, recent = self.attend(q[:, :, now], fading[:, :, now], new[:, :, now], kept, recent)
+        pieces = (torch.split(each, self.chunk, 2) for each in (q, fading, new))
+        for query, faded, tokens in zip(*pieces, strict=True):
+            y, kept, recent = self.attend(query, faded, tokens, kept, recent)
             out.append(y)
         return torch.cat(out, 2), state | {"kept": kept, "recent": recent}
 

@@ -63,22 +63,21 @@ class Corrected(Associative):
         real = real_tokens(x, lengths)
         rate = rate if real is None else rate * real
         recent, out = memory["recent"], []
-        for start in range(0, q.shape[2], self.chunk):
-            now = slice(start, start + self.chunk)
+        pieces = zip(*(torch.split(each, self.chunk, 2) for each in (q, k, v, rate)), strict=True)
+        for i, (query, key, value, step) in enumerate(pieces):
             past_keys, past = torch.split(recent.transpose(1, 2), [self.key_dim, self.value_dim], -1)
-            key, length = k[:, :, now], k[:, :, now].shape[2]
-            keys = torch.cat([past_keys, key], 2)
+            length, keys = key.shape[2], torch.cat([past_keys, key], 2)
             place = torch.arange(keys.shape[2], device=q.device)
             behind = place[self.window - 1 :, None] - place
             seen = (behind >= 0) & (behind < self.window)
-            gram = rate[:, :, now] * self.kappa(key, keys) * (seen & (behind > 0))
+            gram = step * self.kappa(key, keys) * (seen & (behind > 0))
             before, inside = torch.split(gram, [self.window - 1, length], -1)
-            wanted = rate[:, :, now] * v[:, :, now] - before @ past
+            wanted = step * value - before @ past
             own = torch.linalg.solve_triangular(inside, wanted, upper=False, unitriangular=True)
             corrections = torch.cat([past, own], 2)
-            out.append((self.kappa(q[:, :, now], keys) * seen) @ corrections)
+            out.append((self.kappa(query, keys) * seen) @ corrections)
             new = torch.cat([key, own], -1).transpose(1, 2)
-            counts = None if lengths is None else (lengths - start).clamp(0, length)
+            counts = None if lengths is None else (lengths - i * self.chunk).clamp(0, length)
             recent = last(recent, new, counts)
         return torch.cat(out, 2), {"recent": recent}
 

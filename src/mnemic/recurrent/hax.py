@@ -83,9 +83,9 @@ class Hashed(Selective):
         score = self.scored(given)
         new = torch.cat([key, x, score, bucket.to(x.dtype).unsqueeze(-1), there], -1)
         kept, out = memory["kept"], []
-        for start in range(0, x.shape[1], self.chunk):
-            now = slice(start, start + self.chunk)
-            found, kept = self.attend(asked[:, now], place[:, now], new[:, now], kept)
+        pieces = (torch.split(each, self.chunk, 1) for each in (asked, place, new))
+        for ask, at, tokens in zip(*pieces, strict=True):
+            found, kept = self.attend(ask, at, tokens, kept)
             out.append(found)
         found = torch.cat(out, 1).reshape(len(x), x.shape[1], self.heads, -1).transpose(1, 2)
         tail = {"sums": sums[:, -1:].clone(), "read": read[:, -1:].clone(), "kept": kept}

@@ -15,7 +15,7 @@ PAPER = 0
 
 def layer(
     dim: int, heads: int = 4, *, key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
-    chunk: int = 64,
+    chunk: int = 32,
 ) -> Matrix:  # fmt: skip
     """A layer; the arguments are those of `Associative` and `Matrix`."""
     return Matrix(

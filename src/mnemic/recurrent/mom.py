@@ -77,15 +77,14 @@ class Mixture(Matrix):
         used = (shares > 0).to(q.dtype)
         assert log_decay is not None
         assert rate is not None
-        many = (-1, self.memories + 1, -1, -1, -1)
-        q, k, v = (each.unsqueeze(1).expand(many) for each in (q, k, v))
+        q, k, v = (each.unsqueeze(1) for each in (q, k, v))
         read, state = super().recall(x, q, k, v, state, log_decay.unsqueeze(1) * used, rate.unsqueeze(1) * used)
         return (read * shares.unsqueeze(-1)).sum(1), state
 
 
 def layer(
     dim: int, heads: int = 4, *, memories: int = 4, chosen: int = 2, key_dim: int | None = None,
-    value_dim: int | None = None, conv: int = 4, chunk: int = 64,
+    value_dim: int | None = None, conv: int = 4, chunk: int = 32,
 ) -> Mixture:  # fmt: skip
     """A layer; `chosen` of the `memories` are written and read by a token, beside the shared one."""
     return Mixture(

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_NOTHING = -1e4  # a logarithm whose exponential is 0 in every precision
+
 
 def loop(
     q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None = None, rate: Tensor | None = None
@@ -44,7 +46,7 @@ def loop(
 
 def chunked(
     q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None = None, rate: Tensor | None = None,
-    *, chunk: int = 64,
+    *, chunk: int = 32,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Read a sequence in chunks.
 
@@ -65,40 +67,78 @@ def chunked(
         return v, state
     chunk = min(chunk, 1 << max(length - 1, 0).bit_length())
     q, k, v = (_cut(x, chunk) for x in (q, k, v))
-    start = None
+    start: Tensor | None = None
+    since_start: Tensor | float = 1.0
+    until_end: Tensor | float = 1.0
+    total: Tensor | None = None
     if log_decay is not None and diagonal:
         g = _cut(log_decay, chunk)
         inside, since_start, until_end = _lower_diagonal(q, k, v, g), g.cumsum(-2).exp(), _after(g).exp()
     else:
-        g = q.new_zeros(q.shape[:-1]) if log_decay is None else _cut(log_decay.unsqueeze(-1), chunk).squeeze(-1)
-        between = between_sums(g).exp()  # D
-        attention = q @ k.mT * between
-        since_start, until_end = g.cumsum(-1).exp().unsqueeze(-1), between[..., -1, :].unsqueeze(-1)
+        between = None
+        if log_decay is not None:
+            g = _cut(log_decay.unsqueeze(-1), chunk).squeeze(-1)
+            between = between_sums(g).exp()  # D
+            since_start, until_end = g.cumsum(-1).exp().unsqueeze(-1), between[..., -1, :].unsqueeze(-1)
+        attention = _lower(q @ k.mT, between)
         if rate is None:
             inside = attention @ v
         else:
             v, start = _solve(k, v, between, since_start, _cut(rate.unsqueeze(-1), chunk))
-    total, late_keys = since_start[..., -1, :].unsqueeze(-1), (until_end * k).mT
-    starts, writes = [], []
-    for n in range(q.shape[-3]):
-        starts.append(state)
-        write = v[..., n, :, :] if start is None else v[..., n, :, :] - start[..., n, :, :] @ state
-        writes.append(write)
-        state = total[..., n, :, :] * state + late_keys[..., n, :, :] @ write
-    if start is not None:
-        inside = attention @ torch.stack(writes, -3)
-    out = inside + (since_start * q) @ torch.stack(starts, -3)
+    if isinstance(since_start, Tensor):
+        total = since_start[..., -1, :].unsqueeze(-1)
+    late_keys = (until_end * k).mT
+    if start is None:
+        starts, state = _carried(total, late_keys @ v, state)
+    else:
+        starts, writes, state = _corrected(total, late_keys, v, start, state)
+        inside = attention @ writes
+    out = inside + (since_start * q) @ starts
     return out.flatten(-3, -2)[..., :length, :], state
 
 
-def _solve(k: Tensor, v: Tensor, between: Tensor, since_start: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+def _carried(total: Tensor | None, gains: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The state at the start of every chunk, [..., chunks, key_dim, value_dim], and the last one."""
+    if total is None:
+        sums = torch.cat([state.unsqueeze(-3), gains], -3).cumsum(-3)
+        return sums[..., :-1, :, :], sums[..., -1, :, :].clone()
+    starts = []
+    for kept, gain in zip(total.unbind(-3), gains.unbind(-3), strict=True):
+        starts.append(state)
+        state = torch.addcmul(gain, kept, state)
+    return torch.stack(starts, -3), state
+
+
+def _corrected(
+    total: Tensor | None, late_keys: Tensor, v: Tensor, start: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same where what a chunk writes depends on the state at its start; and these writes."""
+    starts, writes = [], []
+    kept = [None] * v.shape[-3] if total is None else total.unbind(-3)
+    for share, keys, u, w in zip(kept, *(x.unbind(-3) for x in (late_keys, v, start)), strict=True):
+        starts.append(state)
+        writes.append(u - w @ state)
+        gain = keys @ writes[-1]
+        state = state + gain if share is None else torch.addcmul(gain, share, state)
+    return torch.stack(starts, -3), torch.stack(writes, -3), state
+
+
+def _solve(
+    k: Tensor, v: Tensor, between: Tensor | None, since_start: Tensor | float, rate: Tensor
+) -> tuple[Tensor, Tensor]:
     """U, W with R = U - W S_in: one unit triangular solve for both right-hand sides."""
-    system = (rate * (k @ k.mT) * between).tril(-1)
     both = torch.linalg.solve_triangular(
-        system, torch.cat([rate * v, rate * since_start * k], -1), upper=False, unitriangular=True
-    )
+        rate * _lower(k @ k.mT, between),  # only what is strictly below the diagonal is looked at
+        torch.cat([rate * v, rate * since_start * k], -1),
+        upper=False, unitriangular=True,
+    )  # fmt: skip
     u, w = both.split([v.shape[-1], k.shape[-1]], -1)
     return u, w
+
+
+def _lower(products: Tensor, between: Tensor | None) -> Tensor:
+    """Products of tokens with those up to them, decayed."""
+    return products.tril() if between is None else products * between
 
 
 def _lower_diagonal(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tensor:
@@ -126,7 +166,8 @@ def _halves(x: Tensor, half: int) -> tuple[Tensor, Tensor]:
 
 def _cut(x: Tensor, chunk: int) -> Tensor:
     """[..., length, d] -> [..., chunks, chunk, d], the tail filled with tokens that change nothing (zeros)."""
-    padded = F.pad(x, (0, 0, 0, -x.shape[-2] % chunk))
+    missing = -x.shape[-2] % chunk
+    padded = F.pad(x, (0, 0, 0, missing)) if missing else x
     return padded.reshape(*x.shape[:-2], -1, chunk, x.shape[-1])
 
 
@@ -136,8 +177,14 @@ def _after(g: Tensor) -> Tensor:
 
 
 def between_sums(g: Tensor) -> Tensor:
-    """[..., C] -> [..., C, C]: sum of g over (j, i], -inf for j > i; summed directly, never as a difference."""
+    """[..., C] -> [..., C, C]: sum of g over (j, i], -inf for j > i.
+
+    Sums from the start, in float64, are subtracted in two parts, so that no digit of g's precision is lost.
+    """
+    sums = g.clamp_min(_NOTHING).double().cumsum(-1)
+    high = sums.to(g.dtype)
+    low = (sums - high).detach().to(g.dtype)
+    between = high.unsqueeze(-1) - high.unsqueeze(-2)
     size = g.shape[-1]
-    lower = torch.ones(size, size, dtype=torch.bool, device=g.device).tril()
-    sums = g.unsqueeze(-1).expand(*g.shape, size).masked_fill(~lower.tril(-1), 0).cumsum(-2)
-    return sums.masked_fill(~lower, -torch.inf)
+    later = torch.ones(size, size, dtype=torch.bool, device=g.device).triu(1)
+    return between.add_(low.unsqueeze(-1)).sub_(low.unsqueeze(-2)).masked_fill_(later, -torch.inf)

@@ -33,12 +33,12 @@ class Matrix(Associative):
     def __init__(
         self, name: str, dim: int, heads: int, *,
         bias: Literal["dot", "l2"] = "dot", retention: Literal["none", "scalar", "diagonal"] = "none",
-        features: Callable[[Tensor], Tensor] | None = None, normalised: bool = False, chunk: int = 64,
+        features: Callable[[Tensor], Tensor] | None = None, normalised: bool = False, chunk: int = 32,
         key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
     ) -> None:  # fmt: skip
         super().__init__(name, dim, heads, key_dim=key_dim, value_dim=value_dim, conv=conv)
         if chunk < 1 or chunk & (chunk - 1):
-            raise ValueError(f"a chunk is a power of two tokens, not {chunk}; 64 suits most machines")
+            raise ValueError(f"a chunk is a power of two tokens, not {chunk}; 32 suits most machines")
         self.features, self.normalised, self.chunk = features, normalised, chunk
         self.rate = RateGate(dim, heads) if bias == "l2" else None
         self.decay: nn.Module | None = None
