@@ -100,7 +100,7 @@ def test_memoras_step_is_mirror_descent_on_the_simplex() -> None:
 def test_muon_makes_singular_values_alike_and_keeps_directions_and_norm(shape: tuple[int, int]) -> None:
     u, _, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
     x = u @ torch.diag(torch.logspace(0, -1, 6 if shape[0] == 6 else 4, dtype=torch.float64)) @ v
-    y = border.orthogonalised(x)
+    (y,) = border.orthogonalised(x[None])
     inside = u.mT @ y @ v.mT
     values = inside.diagonal()
     assert torch.allclose(inside, torch.diag(values), atol=1e-9)
@@ -110,7 +110,7 @@ def test_muon_makes_singular_values_alike_and_keeps_directions_and_norm(shape: t
 
 
 def test_a_step_on_the_sphere_keeps_the_length_of_every_outputs_weights() -> None:
-    weights, momentum = torch.randn(2, 1, 2, 5, 4)
+    weights, momentum = torch.randn(2, 3, 5, 4)
     (moved,), _ = border.orthogonal_step_on_sphere([weights], [momentum])
     stepped = weights + border.orthogonalised(momentum)
     assert torch.allclose(border.orthogonal_step([weights], [momentum])[0][0], stepped)
@@ -336,7 +336,8 @@ def test_a_memory_starts_empty_and_one_full_step_mends_about_its_whole_error(exp
     assert isinstance(layer, Plastic)
     key, value = F.normalize(torch.randn(1, 2, 1, 32), dim=-1), torch.randn(1, 2, 1, 32)
     start = layer.fresh(1)
-    empty, _ = layer.network.read(key, key, value, Gates(torch.zeros(1, 2, 1)), start, None)
+    still = Gates(torch.zeros(1, 2, 1), log_momentum=torch.zeros(1, 2, 1))
+    empty, _ = layer.network.read(key, key, value, still, start, None)
     assert (empty == 0).all()
     full = Gates(torch.full((1, 2, 1), layer.max_rate), log_momentum=torch.zeros(1, 2, 1))
     recalled, _ = layer.network.read(key, key, value / 100, full, start, None)

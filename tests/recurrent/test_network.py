@@ -1,11 +1,15 @@
 """The network engine against a loop that forms every token's weights and asks autograd for every gradient."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
+from mnemic.recurrent.engine import slopes
 from mnemic.recurrent.engine.bias import squared
 from mnemic.recurrent.engine.network import Gates, Network
 from mnemic.recurrent.engine.structure import Perceptron, Structure, SwiGLU
@@ -116,3 +120,21 @@ def test_a_long_gradient_is_shortened_and_a_short_one_is_not() -> None:
 def test_a_residual_memory_needs_keys_as_long_as_values() -> None:
     with pytest.raises(ValueError, match="key_dim 4 must equal value_dim 6"):
         Perceptron(residual=True).shapes(4, 6)
+
+
+def test_gradients_of_gradients_are_those_of_finite_differences() -> None:
+    gradient, x = (torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    inputs = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True)
+    for taken in (slopes.gelu, slopes.layer_norm):
+        assert torch.autograd.gradcheck(taken, (gradient, x))
+    assert torch.autograd.gradcheck(slopes.quartic, (x,))
+    for longest in (0.5, 4.0, 100.0):
+        assert torch.autograd.gradcheck(partial(slopes.shortened, longest=longest), (inputs, gradient))
+
+
+def test_gradients_taken_through_a_feature_are_those_of_autograd() -> None:
+    gradient, x = torch.randn(2, 4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    x = x.expand(2, -1, -1).clone().requires_grad_()
+    for feature, taken in ((F.gelu, slopes.gelu), (lambda x: F.layer_norm(x, (5,)), slopes.layer_norm)):
+        (want,) = torch.autograd.grad(feature(x), x, gradient)
+        assert torch.allclose(taken(gradient, x), want)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mnemic.recurrent.engine import slopes
 from mnemic.recurrent.engine.network import Weights
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -15,8 +16,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 def quartic_norm(running: Weights, momentum: Weights) -> tuple[Weights, Weights]:
     """Retention by the 4-norm: W = A / |A|_4^2."""
-    fourth = [a.square().square().sum((-2, -1), keepdim=True) for a in running]
-    return running, [a / x.clamp_min(1e-12).sqrt() for a, x in zip(running, fourth, strict=True)]
+    return running, [slopes.quartic(a) for a in running]
 
 
 def simplex(running: Weights, momentum: Weights) -> tuple[Weights, Weights]:
@@ -40,7 +40,7 @@ def orthogonal_step_on_sphere(running: Weights, momentum: Weights) -> tuple[Weig
 
 
 def orthogonalised(x: Tensor, steps: int = 5) -> Tensor:
-    """x [..., n, m] with all its singular values near each other and the same Frobenius norm; zero stays zero.
+    """x [rows, n, m] with all its singular values near each other and the same Frobenius norm; zero stays zero.
 
     Newton-Schulz iteration X <- aX + (b A + c A^2) X, A = X X^T (Muon). Singular values above 0.3% of the norm
     end within [0.68, 1.20] of each other's mean; smaller ones stay small.
@@ -50,7 +50,7 @@ def orthogonalised(x: Tensor, steps: int = 5) -> Tensor:
     y = (x.mT if wide else x) / norm
     a, b, c = NEWTON_SCHULZ
     for _ in range(steps):
-        gram = y @ y.mT
-        y = a * y + (b * gram + c * gram @ gram) @ y
+        gram = torch.bmm(y, y.mT)
+        y = torch.baddbmm(y, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), y, beta=a)
     y = y * norm / y.square().sum((-2, -1), keepdim=True).add(1e-14).sqrt()
     return y.mT if wide else y

@@ -34,13 +34,14 @@ from torch import Tensor
 
 from mnemic.recurrent.engine.linear import between_sums
 from mnemic.recurrent.engine.parts import last, picked
+from mnemic.recurrent.engine.slopes import shortened
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Structure
 
 _TOGETHER = 32  # pieces whose `Mix` is made at a time: bounds what is held
 
 Weights = Sequence[Tensor]
-"""One tensor [batch, heads, inputs, outputs] for every linear map."""
+"""One tensor [..., inputs, outputs] for every linear map."""
 
 Bias = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """(values, thresholds or None, outputs) -> gradient of the loss at the outputs."""
@@ -98,15 +99,12 @@ class Network:
 
     def fresh(self, weights: Sequence[Tensor], batch: int, key_dim: int, value_dim: int) -> Tensors:
         """The state before anything was read, from initial weights [heads, inputs, outputs]."""
-        running = [w.expand(batch, *w.shape) for w in weights]
-        still = [torch.zeros_like(w) for w in running]
-        frozen = running if self.border is None else self.border(running, still)[1]
+        still = [torch.zeros_like(w) for w in weights]
+        frozen = weights if self.border is None else self.border(weights, still)[1]
         tensors = {"phase": torch.zeros(batch, dtype=torch.int64, device=weights[0].device)}
-        tensors |= _named("running", [w.clone() for w in running]) | _named(
-            "frozen", [w.clone() for w in frozen]
-        )
-        if self.momentum:
-            tensors |= _named("momentum", still)
+        for kind, each in (("running", weights), ("frozen", frozen), ("momentum", still)):
+            if kind != "momentum" or self.momentum:
+                tensors |= _named(kind, [w.expand(batch, *w.shape).clone() for w in each])
         if self.window > 1:
             shape = (batch, self.window - 1, weights[0].shape[0], key_dim + value_dim + 1)
             tensors["recent"] = weights[0].new_zeros(shape)
@@ -120,21 +118,22 @@ class Network:
         q, k [batch, heads, length, key_dim]; v [..., value_dim]; lengths [batch]: how many tokens of a row are
         real, the first ones (None: all) -> outputs like v, and the new state.
         """
-        running, frozen, momentum = (listed(tensors, kind) for kind in ("running", "frozen", "momentum"))
-        place = Placement(tensors["phase"], lengths, q.shape[2])
+        batch, heads, length, _ = q.shape
+        running, frozen, momentum = (_rows(listed(tensors, kind)) for kind in ("running", "frozen", "momentum"))
+        moving = _together(running, momentum)
+        place = Placement(tensors["phase"], lengths, length)
         weight = torch.ones_like(gates.rate) if gates.weight is None else gates.weight
         tokens, kept = torch.cat([k, v, weight.unsqueeze(-1)], -1), {}
         if self.window > 1:
             kept["recent"] = last(tensors["recent"], tokens.transpose(1, 2), lengths)
             tokens = torch.cat([tensors["recent"].transpose(1, 2), tokens], 2)
         back = self.window - 1
-        keys, values, weight = place(tokens, back).tensor_split((k.shape[-1], k.shape[-1] + v.shape[-1]), -1)
-        rate, queries, out = place(gates.rate.unsqueeze(-1)), place(q), []
-        real = place(torch.ones_like(gates.rate.unsqueeze(-1)))
-        keep, carry, limit = (
+        keys, values, weight = torch.split(place(tokens, back), [k.shape[-1], v.shape[-1], 1], -1)
+        rate, keep, carry, limit = (
             None if gate is None else place(gate.unsqueeze(-1))
-            for gate in (gates.log_keep, gates.log_momentum, gates.threshold)
+            for gate in (gates.rate, gates.log_keep, gates.log_momentum, gates.threshold)
         )
+        real, queries, out = place(torch.ones_like(gates.rate.unsqueeze(-1))), place(q), []
         stops = place.stops(self.chunk)
         sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
         seen = partial(_overlapping, sizes=sizes, back=back)
@@ -142,104 +141,112 @@ class Network:
             _cut(x, sizes) for x in (real, rate, keep, carry, limit)
         )
         pieces = zip(
-            stops, mixes(is_real, step, kept_share, carried_share, seen(weight)), seen(keys), seen(values),
-            _cut(queries, sizes), most, strict=True,
+            stops, mixes(self.stepwise, is_real, step, kept_share, carried_share, seen(weight)), seen(keys),
+            seen(values), _cut(queries, sizes), most, strict=True,
         )  # fmt: skip
         for stop, mix, key, value, query, threshold in pieces:
             learnt = [
-                (inputs, _shortened(inputs, gradients, self.longest))
+                (inputs, shortened(inputs, gradients, self.longest))
                 for inputs, gradients in self.structure.learn(frozen, key, partial(self.bias, value, threshold))
             ]
             if self.border is None:
-                linear = partial(mix.at_tokens, running, momentum, learnt)
+                linear = partial(mix.at_tokens, moving, learnt)
             else:
                 linear = partial(apply, frozen)
             out.append(self.structure.read(linear, query))
-            running, momentum = mix.at_end(running, momentum, learnt, self.stepwise)
+            moving = mix.at_end(moving, learnt)
             if place.border(stop, self.chunk):
-                moved, opened = (running, running) if self.border is None else self.border(running, momentum)
-                running, frozen = place.where_read(stop, moved, running), place.where_read(stop, opened, frozen)
-        kept |= _named("running", running) | _named("frozen", frozen) | _named("momentum", momentum)
+                running, momentum = _parted(moving)
+                opened = running
+                if self.border is not None:
+                    moved, opened = self.border(running, momentum)
+                    moving = _together(place.where_read(stop, moved, running), momentum)
+                frozen = place.where_read(stop, opened, frozen)
+        running, momentum = _parted(moving)
+        for kind, weights in (("running", running), ("frozen", frozen), ("momentum", momentum)):
+            kept |= _named(kind, [w.reshape(batch, heads, *w.shape[1:]).clone() for w in weights])
         kept["phase"] = (tensors["phase"] + place.lengths) % self.chunk
-        return place.back(torch.cat(out, 2), q.shape[2]), kept
+        return place.back(torch.cat(out, 1), heads, length), kept
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How the tokens of one piece [batch, heads, L] add up.
+    """How the tokens of one piece [rows, L] add up; "both" are M and, if there is momentum, S.
 
     Attributes:
-        sums: P [..., L, seen], what is left in M_i of the step of token j; last_steps: the same in S at the end
-            of the piece [..., seen].
-        keep: b [..., L, 1]; carry: e, and carried: B e, [..., L, 1]; None without momentum.
+        steps: -P [rows, L, seen], what M_i has of the gradient of token j.
+        shares: [rows, L, both, 1] b, and B e: what M_i has of M and of S at the start.
+        turn: [rows, both, both], what both have of both at the end of the piece.
+        gains: [rows, both, 1, seen], what both have, at the end of the piece, of the gradient of token j.
     """
 
-    sums: Tensor
-    last_steps: Tensor
-    keep: Tensor
-    carry: Tensor | None
-    carried: Tensor | None
+    steps: Tensor
+    shares: Tensor
+    turn: Tensor
+    gains: Tensor
 
     @classmethod
-    def of(cls, real: Tensor, rate: Tensor, keep: Tensor | None, carry: Tensor | None, weight: Tensor) -> Mix:
+    def of(
+        cls,
+        stepwise: bool,
+        real: Tensor,
+        rate: Tensor,
+        keep: Tensor | None,
+        carry: Tensor | None,
+        weight: Tensor,
+    ) -> Mix:
         length, seen = rate.shape[-2], weight.shape[-2]
         ones = rate.new_ones(length, length)
-        steps = rate.mT * (torch.eye(length, device=rate.device) if carry is None else _products(carry))
+        steps = -rate.mT * (torch.eye(length, device=rate.device) if carry is None else _products(carry))
         if seen > length:
             steps = steps @ rate.new_ones(length, seen).triu().tril(seen - length)
         steps = steps * weight.mT
         kept = real.mT * (ones.tril() if keep is None else _products(keep))
-        carried = None if carry is None else carry.cumsum(-2).exp()
-        return cls(
-            sums=kept @ steps,
-            last_steps=steps[..., -1, :],
-            keep=torch.ones_like(rate) if keep is None else keep.cumsum(-2).exp(),
-            carry=carried,
-            carried=None if carried is None else kept @ carried,
-        )
+        sums = kept @ steps
+        shares = torch.ones_like(rate) if keep is None else keep.cumsum(-2).exp()
+        turn, gains = shares[..., -1:, :], sums[..., -1:, :]
+        if carry is not None:
+            carried = carry.cumsum(-2).exp()
+            shares, last = torch.cat([shares, kept @ carried], -1), carried[..., -1:, :]
+            turn = shares[..., -1:, :]
+            if not stepwise:  # the steps do not reach M before the border
+                turn, gains = turn * turn.new_tensor([1.0, 0.0]), torch.zeros_like(gains)
+            turn = torch.cat([turn, torch.cat([torch.zeros_like(last), last], -1)], -2)
+            gains = torch.cat([gains, steps[..., -1:, :]], -2)
+        return cls(sums, shares.unsqueeze(-1), turn, gains.unsqueeze(-2))
 
-    def at_tokens(
-        self, running: Weights, momentum: Weights, learnt: Sequence[tuple[Tensor, Tensor]], i: int, x: Tensor
-    ) -> Tensor:
-        """x [..., L, inputs] through the i-th map, every token with its own weights M_t."""
+    def at_tokens(self, moving: Weights, learnt: Sequence[tuple[Tensor, Tensor]], i: int, x: Tensor) -> Tensor:
+        """x [rows, L, inputs] through the i-th map, every token with its own weights M_t."""
         inputs, gradients = learnt[i]
-        y = self.keep * (x @ running[i]) - (x @ inputs.mT * self.sums) @ gradients
-        return y if self.carried is None else y + self.carried * (x @ momentum[i])
+        before = torch.bmm((self.shares * x.unsqueeze(-2)).flatten(2), moving[i].flatten(1, 2))
+        return torch.baddbmm(before, torch.bmm(x, inputs.mT) * self.steps, gradients)
 
-    def at_end(
-        self, running: Weights, momentum: Weights, learnt: Sequence[tuple[Tensor, Tensor]], stepwise: bool
-    ) -> tuple[Weights, Weights]:
-        """M and S after the last token of the piece."""
-        moved, carried = [], []
-        for i, (inputs, gradients) in enumerate(learnt):
-            new = self.keep[..., -1:, :] * running[i]
-            if stepwise:
-                new = new - (self.sums[..., -1, :, None] * inputs).mT @ gradients
-                if self.carried is not None:
-                    new = new + self.carried[..., -1:, :] * momentum[i]
-            moved.append(new)
-            if self.carry is not None:
-                steps = (self.last_steps.unsqueeze(-1) * inputs).mT @ gradients
-                carried.append(self.carry[..., -1:, :] * momentum[i] - steps)
-        return moved, carried
+    def at_end(self, moving: Weights, learnt: Sequence[tuple[Tensor, Tensor]]) -> Weights:
+        """Both after the last token of the piece: [rows, both, inputs, outputs] for every map."""
+        moved = []
+        for both, (inputs, gradients) in zip(moving, learnt, strict=True):
+            turned = torch.bmm(self.turn, both.flatten(2)).view(len(both), -1, both.shape[-1])
+            weighed = (self.gains * inputs.mT.unsqueeze(1)).flatten(1, 2)
+            moved.append(torch.baddbmm(turned, weighed, gradients).view_as(both))
+        return moved
 
 
-def mixes(*gates: Sequence[Tensor | None]) -> Iterator[Mix]:
+def mixes(stepwise: bool, *gates: Sequence[Tensor | None]) -> Iterator[Mix]:
     """The `Mix.of` of every piece, whose arguments are given piece by piece; of equal pieces some at a time."""
     sizes = [None if piece is None else piece.shape[-2] for piece in gates[0]]
     for _, equal in groupby(range(len(sizes)), key=lambda i: sizes[i]):
         run = list(equal)
         for some in (run[i : i + _TOGETHER] for i in range(0, len(run), _TOGETHER)):
-            mix = Mix.of(*(_side_by_side(gate[some[0] : some[-1] + 1]) for gate in gates))  # type: ignore[arg-type]
-            fields = (mix.sums, mix.last_steps, mix.keep, mix.carry, mix.carried)
-            for each in zip(*([None] * len(some) if x is None else x.unbind(2) for x in fields), strict=True):
+            mix = Mix.of(stepwise, *(_side_by_side(gate[some[0] : some[-1] + 1]) for gate in gates))  # type: ignore[arg-type]
+            for each in zip(*(x.unbind(1) for x in (mix.steps, mix.shares, mix.turn, mix.gains)), strict=True):
                 yield Mix(*each)
 
 
 class Placement:
-    """Rows side by side so that their chunks end at the same columns, although each was read to its own place.
+    """Texts side by side so that their chunks end at the same columns, although each was read to its own place.
 
-    Column j of row b is its token j - offset_b of this call; columns before and after its tokens hold zeros.
+    Column j of text b is its token j - offset_b of this call; columns before and after its tokens hold zeros.
+    Every head of a text has a row of its own.
     """
 
     def __init__(self, phase: Tensor, lengths: Tensor | None, length: int) -> None:
@@ -251,15 +258,16 @@ class Placement:
         self.columns = max(int(self.ends.max()), 1)
 
     def __call__(self, x: Tensor, past: int = 0) -> Tensor:
-        """x [batch, heads, past + length, d] -> [batch, heads, past + columns, d]."""
+        """x [batch, heads, past + length, d] -> [rows, past + columns, d]."""
         if self.aligned:
-            return x
+            return x.flatten(0, 1)
         token = torch.arange(self.columns + past, device=x.device) - self.offset[:, None]
         real = (token >= 0) & (token < past + self.lengths[:, None])
-        return picked(x, token) * real[:, None, :, None]
+        return (picked(x, token) * real[:, None, :, None]).flatten(0, 1)
 
-    def back(self, x: Tensor, length: int) -> Tensor:
-        """x [batch, heads, columns, d] -> [batch, heads, length, d]."""
+    def back(self, x: Tensor, heads: int, length: int) -> Tensor:
+        """x [rows, columns, d] -> [batch, heads, length, d]."""
+        x = x.reshape(-1, heads, *x.shape[1:])
         if self.aligned:
             return x
         return picked(x, torch.arange(length, device=x.device) + self.offset[:, None])
@@ -272,10 +280,10 @@ class Placement:
         return (self.first + stop) % chunk == 0
 
     def where_read(self, stop: int, new: Weights, old: Weights) -> Weights:
-        """The new weights in rows that were read up to column `stop`, the old ones in the others."""
+        """The new weights in texts that were read up to column `stop`, the old ones in the others."""
         if self.aligned:
             return new
-        read = (self.ends >= stop)[:, None, None, None]
+        read = (self.ends >= stop).repeat_interleave(len(new[0]) // len(self.ends))[:, None, None]
         return [torch.where(read, a, b) for a, b in zip(new, old, strict=True)]
 
 
@@ -285,7 +293,7 @@ def _products(logs: Tensor) -> Tensor:
 
 def _side_by_side(pieces: Sequence[Tensor | None]) -> Tensor | None:
     there = [piece for piece in pieces if piece is not None]
-    return torch.stack(there, 2) if there else None
+    return torch.stack(there, 1) if there else None
 
 
 def _cut(x: Tensor | None, sizes: list[int]) -> Sequence[Any]:
@@ -301,11 +309,21 @@ def _overlapping(x: Tensor, sizes: list[int], back: int) -> Sequence[Tensor]:
     return [x[..., end - size : end + back, :] for size, end in ends]
 
 
-def _shortened(inputs: Tensor, gradients: Tensor, longest: float) -> Tensor:
-    """Gradients at a map's output, so short that |input| |gradient| <= longest."""
-    norm = inputs.norm(dim=-1, keepdim=True) * gradients.norm(dim=-1, keepdim=True)
-    scale: Tensor = longest / norm.clamp_min(longest)
-    return gradients * scale
+def _rows(weights: Weights) -> Weights:
+    """[batch, heads, ...] -> [rows, ...]."""
+    return [w.flatten(0, 1) for w in weights]
+
+
+def _together(running: Weights, momentum: Weights) -> Weights:
+    """M and S side by side: [rows, both, inputs, outputs] for every map."""
+    if not momentum:
+        return [weight.unsqueeze(1) for weight in running]
+    return [torch.stack(both, 1) for both in zip(running, momentum, strict=True)]
+
+
+def _parted(moving: Weights) -> tuple[Weights, Weights]:
+    parts = [both.unbind(1) for both in moving]
+    return [part[0] for part in parts], [part[1] for part in parts if len(part) > 1]
 
 
 def apply(weights: Weights, i: int, x: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ weights, so one token changes every map by a matrix of rank one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mnemic.recurrent.engine import slopes
 
 Linear = Callable[[int, Tensor], Tensor]
 Error = Callable[[Tensor], Tensor]
@@ -40,7 +41,10 @@ class Structure(Protocol):
         ...
 
     def learn(self, weights: Sequence[Tensor], x: Tensor, error: Error) -> list[tuple[Tensor, Tensor]]:
-        """(input, gradient at the output) of every linear map; `error` is the loss's gradient at the output."""
+        """(input, gradient at the output) of every linear map; `error` is the loss's gradient at the output.
+
+        weights [rows, inputs, outputs], x [rows, tokens, key_dim].
+        """
         ...
 
 
@@ -83,18 +87,18 @@ class Perceptron:
         return x + F.layer_norm(h, h.shape[-1:]) if self.residual else h
 
     def learn(self, weights: Sequence[Tensor], x: Tensor, error: Error) -> list[tuple[Tensor, Tensor]]:
-        inputs, outputs = [x], [x @ weights[0]]
+        inputs, outputs = [x], [torch.bmm(x, weights[0])]
         for weight in weights[1:]:
             inputs.append(F.gelu(outputs[-1]))
-            outputs.append(inputs[-1] @ weight)
+            outputs.append(torch.bmm(inputs[-1], weight))
         h = outputs[-1]
         if self.residual:
-            gradient = _layer_norm_gradient(h, error(x + F.layer_norm(h, h.shape[-1:])))
+            gradient = slopes.layer_norm(error(x + F.layer_norm(h, h.shape[-1:])), h)
         else:
             gradient = error(h)
         gradients = [gradient]
         for weight, h in zip(reversed(weights[1:]), reversed(outputs[:-1]), strict=True):
-            gradients.append((gradients[-1] @ weight.mT) * _gelu_gradient(h))
+            gradients.append(slopes.gelu(torch.bmm(gradients[-1], weight.mT), h))
         return list(zip(inputs, reversed(gradients), strict=True))
 
 
@@ -120,22 +124,9 @@ class SwiGLU:
         return linear(2, F.silu(linear(0, x)) * linear(1, x))
 
     def learn(self, weights: Sequence[Tensor], x: Tensor, error: Error) -> list[tuple[Tensor, Tensor]]:
-        gate, up = x @ weights[0], x @ weights[1]
+        gate, up = torch.bmm(x, weights[0]), torch.bmm(x, weights[1])
         hidden, sigmoid = F.silu(gate) * up, torch.sigmoid(gate)
-        out = error(hidden @ weights[2])
-        back = out @ weights[2].mT
+        out = error(torch.bmm(hidden, weights[2]))
+        back = torch.bmm(out, weights[2].mT)
         gate_gradient = back * up * sigmoid * (1 + gate * (1 - sigmoid))
         return [(x, gate_gradient), (x, back * F.silu(gate)), (hidden, out)]
-
-
-def _gelu_gradient(x: Tensor) -> Tensor:
-    density = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-    cumulative: Tensor = torch.special.ndtr(x)
-    return cumulative + x * density
-
-
-def _layer_norm_gradient(x: Tensor, gradient: Tensor, eps: float = 1e-5) -> Tensor:
-    spread = (x.var(-1, correction=0, keepdim=True) + eps).sqrt()
-    normal = F.layer_norm(x, x.shape[-1:], eps=eps)
-    centred = gradient - gradient.mean(-1, keepdim=True)
-    return (centred - normal * (gradient * normal).mean(-1, keepdim=True)) / spread
