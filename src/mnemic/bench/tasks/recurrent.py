@@ -40,8 +40,8 @@ over all blocks, short convolutions included; those of attention, which grow, ar
 that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
 "jrt" reads what is told ahead and then as ever, "jrt-prompt" is based reading it twice; its steps are as
 many, its texts longer. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
-preset=hour (associative recall only): the same with twice the steps, every layer but attention also at half
-and a quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
+preset=hour: the same (associative recall: with twice the steps), every layer but attention also at half and a
+quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
 (momentum of Titans and ATLAS), the sharpness of "deep-transformer", steps of Memora, Moneta and LaCT and the
 gate of "titans-gate" were chosen with 300 to 600 steps of other starts on sequences of another seed than those
 reported.
@@ -118,7 +118,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "hours": Preset((8, 16, 32), 3, 4000, 2, copying(256, 16, 16)),
     },
     "disjoint": {
-        "minutes": Preset((), 1, 600, 4, disjoint(4, 64, 160), trained=2),
+        "minutes": Preset((), 1, 1200, 2, disjoint(4, 24, 48), trained=2),
         "hours": Preset((8, 16, 32), 3, 4000, 4, disjoint(4, 64, 256), trained=2),
     },
     "passkey": {
@@ -126,6 +126,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "hours": Preset((8, 16, 32), 3, 2000, 2, passkey(128, 5)),
     },
 }
+for presets in PRESETS.values():
+    presets.setdefault("hour", replace(presets["minutes"], smaller=True))
 
 
 def run(data: Path | None, options: Options) -> Outcome:
@@ -265,7 +267,7 @@ def measure(
         return {"whole": whole, "emptied": emptied, "nbytes": nbytes, "learnt": learnt}
 
     what = {"bench": NAME, "task": task, "layer": layer, "shape": dict(shape)}
-    what["preset"] = vars(replace(preset, starts=1))  # how many there are is nothing to a start
+    what["preset"] = vars(replace(preset, starts=1, smaller=False))  # the others are nothing to a start
     return options.kept(what | {"start": start, "first": fingerprint(model, loss)}, made)
 
 
