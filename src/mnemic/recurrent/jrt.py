@@ -40,7 +40,7 @@ CLAIM = Claim(
     baseline="based",
     sabotage="jrt-emptied",
     metric="accuracy",
-    budget="17,920 bytes of state in 4 blocks, the same steps of training",
+    budget="8,960 bytes of state in 2 blocks, the same steps of training",
 )
 
 
