@@ -276,9 +276,11 @@ def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attent
     )
     layer = layer.double()
     assert isinstance(layer, MemoryAsContext)
+    for weight in (layer.recalled_key, layer.made):  # which start at zero
+        torch.nn.init.normal_(weight, std=0.3)
     x = torch.randn(1, 17, 6, dtype=torch.float64)
     q, k = torch.randn(2, 1, 1, 17, 4, dtype=torch.float64)
-    v = torch.randn(1, 1, 17, 3, dtype=torch.float64)
+    v = torch.randn(1, 1, 17, 3, dtype=torch.float64) / 4  # no gradient is so long that it is shortened
     got, _ = layer.remember(x, q, k, v, layer.fresh(1), None)
 
     def read(weights: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -305,13 +307,16 @@ def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attent
         scores = torch.cat([fixed_keys @ q[0, 0, t], torch.stack([key for key, _ in recalled] + keys) @ query])
         values = torch.cat([fixed, torch.stack([h for _, h in recalled]), v[0, 0, t - t % 5 : t + 1]])
         y = F.softmax(scores / 2, 0) @ values
+        token = torch.cat([q[0, 0, t], k[0, 0, t], v[0, 0, t]]) + y @ layer.made[0]
+        asked, key, value = token.split([4, 4, 3])
         leaves = [w.detach().requires_grad_() for w in frozen]
-        loss = (read(leaves, y @ layer.learn_key[0]) - y @ layer.learn_value[0]).square().sum() / 2
+        loss = (read(leaves, key) - value).square().sum() / 2
         gradient = torch.autograd.grad(loss, leaves)
         moment = [carry[t] * s - rate[t] * g for s, g in zip(moment, gradient, strict=True)]
         now = [keep[t] * w + s for w, s in zip(now, moment, strict=True)]
-        m = read(now, y @ layer.ask[0])
-        assert torch.allclose(got[0, 0, t], layer.near(y) * torch.sigmoid(layer.far(m))), t
+        m = read(now, asked)
+        share = torch.sigmoid(layer.hears.share(x[0, t]))
+        assert torch.allclose(got[0, 0, t], share * layer.hears.near(y) + (1 - share) * layer.hears.far(m)), t
 
 
 def test_a_deep_transformer_is_the_delta_rule_in_kernel_form_over_its_window() -> None:

@@ -52,6 +52,7 @@ def main(length: int, repeats: int, seed: int, dim: int, heads: int) -> None:
         try:
             for name, forward in library(length, dim, heads):
                 rows[name] = []
+                torch.autograd.backward(forward().square().sum())
                 for _ in range(repeats):
                     begun = time.process_time()
                     torch.autograd.backward(forward().square().sum())

@@ -2,10 +2,13 @@
 
     h_t = M(q_t)                                      M as it was when the segment began
     y_t = attention of q_t to [P | h_1 .. h_t | x_1 .. x_t], the tokens of the segment up to t
-    M learns y_t,   m_t = M_t(W y_t),   o_t = norm(y_t) * sigmoid(norm(m_t))
+    M learns u_t,   m_t = M_t(W_q u_t),   [W_q | W_k | W_v] u_t = [q_t | k_t | v_t] + W y_t
+    o_t = g_t * norm(y_t) + (1 - g_t) * norm(m_t),   g_t = sigmoid(W_g x_t)
 
-P are persistent tokens, parameters that stand for the task. The memory learns what attention made of a segment;
-its gradients are taken at the weights that the segment began with. The paper lets a segment's tokens see what
+P are persistent tokens, parameters that stand for the task. The memory learns u_t, a token with what attention
+made of it; its gradients are taken at the weights that the segment began with. W starts at zero: y_t is at
+first much the same for all tokens, and a memory whose keys are made of it alone, as the paper has it, does not
+learn to tell them apart. Who hears it is chosen as in "titans-gate". The paper lets a segment's tokens see what
 is recalled for later ones; here h_j is seen from j on, so that no output depends on a later token.
 Structure perceptron; attentional bias squared error; retention scalar gate; learning rule momentum.
 Behrouz et al. 2024, paper 35 (MAC).
@@ -22,7 +25,7 @@ from torch.nn import functional as F
 from mnemic.recurrent.engine.associative import zeros
 from mnemic.recurrent.engine.bias import squared
 from mnemic.recurrent.engine.network import Gates, Network, apply, listed
-from mnemic.recurrent.engine.parts import HeadNorm, Segments, last, wide
+from mnemic.recurrent.engine.parts import GatedPair, Segments, last, wide
 from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Perceptron
@@ -57,14 +60,10 @@ class MemoryAsContext(Plastic):
         if persistent < 1:
             raise ValueError(f"at least 1 persistent token is needed, not {persistent}")
         k, v = self.key_dim, self.value_dim
-
-        def maps(columns: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(heads, v, columns) * v**-0.5)
-
         self.persistent = nn.Parameter(torch.randn(heads, persistent, k + v))
-        self.recalled_key = maps(k)
-        self.learn_key, self.learn_value, self.ask = maps(k), maps(v), maps(k)
-        self.near, self.far = HeadNorm(v), HeadNorm(v)
+        self.recalled_key = nn.Parameter(torch.zeros(heads, v, k))
+        self.made = nn.Parameter(torch.zeros(heads, v, k + k + v))
+        self.hears = GatedPair(dim, heads, v)
 
     def fresh(self, batch: int) -> Tensors:
         width = 2 * (self.key_dim + self.value_dim)
@@ -77,18 +76,20 @@ class MemoryAsContext(Plastic):
         assert gates.log_keep is not None
         assert gates.log_momentum is not None
         asked = torch.stack([gates.rate, gates.log_keep, gates.log_momentum], -1)
-        pieces, out = Segments(memory["phase"], lengths, q.shape[2], self.network.chunk), []
-        sizes = [self.key_dim, self.key_dim, self.value_dim, 3]
+        pieces = Segments(memory["phase"], lengths, q.shape[2], self.network.chunk)
+        near, far = [], []
+        sizes = [self.key_dim, self.key_dim, self.value_dim]
         for i, (piece, _) in enumerate(pieces.cut(torch.cat([q, k, v, asked], -1))):
-            q, k, v, ask = torch.split(piece, sizes, -1)
-            counts = pieces.counts[i]
-            y, segment = self.attended(q, k, v, memory, counts)
-            ask_of, key = (F.normalize(y @ wide(each), dim=-1) for each in (self.ask, self.learn_key))
-            gate = Gates(*ask.unbind(-1))
-            read, memory = self.network.read(ask_of, key, y @ wide(self.learn_value), gate, memory, counts)
+            token, ask = torch.split(piece, [sum(sizes), 3], -1)
+            q, k, v = torch.split(token, sizes, -1)
+            y, segment = self.attended(q, k, v, memory, pieces.counts[i])
+            q, k, v = torch.split(token + y @ wide(self.made), sizes, -1)
+            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+            read, memory = self.network.read(q, k, v, Gates(*ask.unbind(-1)), memory, pieces.counts[i])
             memory = memory | {"segment": segment}
-            out.append(self.near(y) * torch.sigmoid(self.far(read)))
-        return pieces.join(out), memory
+            near.append(y)
+            far.append(read)
+        return self.hears(x, pieces.join(near), pieces.join(far)), memory
 
     def attended(
         self, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, counts: Tensor

@@ -15,12 +15,11 @@ Behrouz et al. 2024, paper 35 (MAG).
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnemic.recurrent.engine.bias import squared
 from mnemic.recurrent.engine.network import Network
-from mnemic.recurrent.engine.parts import HeadNorm, split_heads, wide
+from mnemic.recurrent.engine.parts import GatedPair
 from mnemic.recurrent.engine.plastic import Plastic
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Perceptron
@@ -37,20 +36,6 @@ CLAIM = Claim(
     metric="accuracy",
     budget="4,160 to 4,800 bytes of state, the same steps of training",
 )
-
-
-class GatedPair(nn.Module):
-    """Two read-outs of a memory in one: g * norm(near) + (1 - g) * norm(far), g = sigmoid(W x) a channel."""
-
-    def __init__(self, dim: int, heads: int, value_dim: int) -> None:
-        super().__init__()
-        self.heads, self.share = heads, nn.Linear(dim, heads * value_dim)
-        self.near, self.far = HeadNorm(value_dim), HeadNorm(value_dim)
-
-    def forward(self, x: Tensor, near: Tensor, far: Tensor) -> Tensor:
-        """x [batch, length, dim], near and far [batch, heads, length, value_dim] -> their shape."""
-        share = torch.sigmoid(split_heads(wide(self.share(x)), self.heads))
-        return torch.lerp(self.far(far), self.near(near), share)
 
 
 class MemoryAsGate(Plastic):

@@ -38,7 +38,7 @@ from mnemic.recurrent.engine.slopes import shortened
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Structure
 
-_TOGETHER = 32  # pieces whose `Mix` is made at a time: bounds what is held
+_TOGETHER = 512  # tokens whose `Mix`es are made at a time: bounds what is held
 
 Weights = Sequence[Tensor]
 """One tensor [..., inputs, outputs] for every linear map."""
@@ -233,10 +233,11 @@ class Mix:
 
 def mixes(stepwise: bool, *gates: Sequence[Tensor | None]) -> Iterator[Mix]:
     """The `Mix.of` of every piece, whose arguments are given piece by piece; of equal pieces some at a time."""
-    sizes = [None if piece is None else piece.shape[-2] for piece in gates[0]]
+    sizes = [piece.shape[-2] for piece in gates[0] if piece is not None]
     for _, equal in groupby(range(len(sizes)), key=lambda i: sizes[i]):
         run = list(equal)
-        for some in (run[i : i + _TOGETHER] for i in range(0, len(run), _TOGETHER)):
+        together = max(_TOGETHER // sizes[run[0]], 1)
+        for some in (run[i : i + together] for i in range(0, len(run), together)):
             mix = Mix.of(stepwise, *(_side_by_side(gate[some[0] : some[-1] + 1]) for gate in gates))  # type: ignore[arg-type]
             for each in zip(*(x.unbind(1) for x in (mix.steps, mix.shares, mix.turn, mix.gains)), strict=True):
                 yield Mix(*each)

@@ -77,6 +77,20 @@ class HeadNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
 
 
+class GatedPair(nn.Module):
+    """Two read-outs of a memory in one: g * norm(near) + (1 - g) * norm(far), g = sigmoid(W x) a channel."""
+
+    def __init__(self, dim: int, heads: int, value_dim: int) -> None:
+        super().__init__()
+        self.heads, self.share = heads, nn.Linear(dim, heads * value_dim)
+        self.near, self.far = HeadNorm(value_dim), HeadNorm(value_dim)
+
+    def forward(self, x: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """x [batch, length, dim], near and far [batch, heads, length, value_dim] -> their shape."""
+        share = torch.sigmoid(split_heads(wide(self.share(x)), self.heads))
+        return torch.lerp(self.far(far), self.near(near), share)
+
+
 class RateGate(nn.Module):
     """How strongly a token is written, beta in (0, 1) per head: sigmoid(W x)."""
 
