@@ -190,7 +190,13 @@ def test_reading_a_pair_again_makes_a_plastic_memory_recall_it_better() -> None:
     many = (-1, -1, 40, -1)
     gates = Gates(rate=torch.full((1, 1, 40), 0.05), log_momentum=torch.full((1, 1, 40), -0.7))
     out, _ = network.read(
-        key.expand(many), key.expand(many), value.expand(many), gates, network.fresh(start, 1, 6, 6), None
+        key.expand(many),
+        key.expand(many),
+        value.expand(many),
+        gates,
+        network.fresh(start, 1, 6, 6),
+        None,
+        start,
     )
     errors = (out - value).norm(dim=-1).squeeze()
     assert errors[-1] < 0.05 * errors[0]
@@ -294,7 +300,7 @@ def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attent
 
     gates = layer.asked(x)
     rate, keep, carry = gates.rate[0, 0], gates.log_keep[0, 0].exp(), gates.log_momentum[0, 0].exp()  # type: ignore[index]
-    now = [w[0].detach() for w in layer.weights]
+    first = now = [w[0].detach() for w in layer.weights]
     moment = [torch.zeros_like(w) for w in now]
     fixed_keys, fixed = layer.persistent[0].split([4, 3], -1)
     for t in range(17):
@@ -313,7 +319,7 @@ def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attent
         loss = (read(leaves, key) - value).square().sum() / 2
         gradient = torch.autograd.grad(loss, leaves)
         moment = [carry[t] * s - rate[t] * g for s, g in zip(moment, gradient, strict=True)]
-        now = [keep[t] * w + s for w, s in zip(now, moment, strict=True)]
+        now = [f + keep[t] * (w - f) + s for f, w, s in zip(first, now, moment, strict=True)]
         m = read(now, asked)
         share = torch.sigmoid(layer.hears.share(x[0, t]))
         assert torch.allclose(got[0, 0, t], share * layer.hears.near(y) + (1 - share) * layer.hears.far(m)), t
@@ -342,8 +348,8 @@ def test_a_memory_starts_empty_and_one_full_step_mends_about_its_whole_error(exp
     key, value = F.normalize(torch.randn(1, 2, 1, 32), dim=-1), torch.randn(1, 2, 1, 32)
     start = layer.fresh(1)
     still = Gates(torch.zeros(1, 2, 1), log_momentum=torch.zeros(1, 2, 1))
-    empty, _ = layer.network.read(key, key, value, still, start, None)
+    empty, _ = layer.network.read(key, key, value, still, start, None, layer.rest())
     assert (empty == 0).all()
     full = Gates(torch.full((1, 2, 1), layer.max_rate), log_momentum=torch.zeros(1, 2, 1))
-    recalled, _ = layer.network.read(key, key, value / 100, full, start, None)
+    recalled, _ = layer.network.read(key, key, value / 100, full, start, None, layer.rest())
     assert 0.6 < float((recalled * value).sum().detach() / value.square().sum() * 100) < 1.4

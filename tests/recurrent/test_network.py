@@ -70,7 +70,7 @@ def plain_loop(
         moment = [carry * m - gates.rate[t] * g for m, g in zip(moment, total, strict=True)]
         assert gates.log_keep is not None
         keep = gates.log_keep[t].exp()
-        now = [keep * w + m for w, m in zip(now, moment, strict=True)]
+        now = [w + keep * (n - w) + m for w, n, m in zip(weights, now, moment, strict=True)]
         out.append(network.structure.read(lambda j, x, now=now: x @ now[j], q[t]))
         if (t + 1) % network.chunk == 0:
             frozen = now
@@ -93,13 +93,29 @@ def test_the_chunked_network_is_the_plain_loop(
     q, k, v, gates = inputs(length, seed, momentum=momentum, window=window)
     torch.manual_seed(seed)
     weights = [torch.randn(HEADS, *shape, dtype=torch.float64) for shape in structure.shapes(K, V)]
-    got, state = network.read(q, k, v, gates, network.fresh(weights, 1, K, V), None)
+    got, state = network.read(q, k, v, gates, network.fresh(weights, 1, K, V), None, weights)
     for head in range(HEADS):
         own = Gates(*(g if g is None else g[0, head] for g in vars(gates).values()))
         out, end = plain_loop(network, [w[head] for w in weights], q[0, head], k[0, head], v[0, head], own)
         assert torch.allclose(got[0, head], torch.stack(out), atol=1e-9, rtol=1e-9)
         for i, weight in enumerate(end):
             assert torch.allclose(state[f"running.{i}"][0, head], weight, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("momentum", [False, True])
+def test_a_memory_that_has_forgotten_all_learns_as_well_as_a_new_one(momentum: bool) -> None:
+    """With maps that had shrunk to nothing it would recall nothing, and learn nothing."""
+    network = Network(Perceptron(), squared, chunk=4, momentum=momentum)
+    q, k, v, gates = inputs(80, 3, momentum=momentum, window=1)
+    fading = torch.full_like(gates.rate, -1)
+    forgetting = Gates(0 * gates.rate, log_keep=fading, log_momentum=fading if momentum else None)
+    weights = [torch.randn(HEADS, *shape, dtype=torch.float64) for shape in network.structure.shapes(K, V)]
+    new = network.fresh(weights, 1, K, V)
+    expected, learnt = network.read(q, k, v, gates, new, None, weights)
+    _, forgot = network.read(q, k, v, forgetting, learnt, None, weights)
+    got, _ = network.read(q, k, v, gates, forgot, None, weights)
+    assert not torch.allclose(learnt["running.0"], new["running.0"], atol=1e-3)
+    assert torch.allclose(got, expected, atol=1e-9)
 
 
 def test_a_long_gradient_is_shortened_and_a_short_one_is_not() -> None:
@@ -109,7 +125,7 @@ def test_a_long_gradient_is_shortened_and_a_short_one_is_not() -> None:
 
     def step(longest: float) -> Tensor:
         network = Network(Perceptron(depth=1), squared, longest=longest)
-        return network.read(q, k, v, gates, network.fresh(start, 1, K, V), None)[1]["running.0"].norm(
+        return network.read(q, k, v, gates, network.fresh(start, 1, K, V), None, start)[1]["running.0"].norm(
             dim=(-2, -1)
         )
 

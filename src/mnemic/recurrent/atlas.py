@@ -1,10 +1,12 @@
 """ATLAS: a memory that fits a window of tokens at once, over polynomial features, with orthogonal steps.
 
     G_t = sum_{i = t-c+1..t} gamma_i grad |M(phi(k_i)) - v_i|^2 / 2       the omega rule; c = 1 is Titans' rule
-    S_t = eta_t S_{t-1} - theta_t G_t,   M <- keep M + muon(S)            Muon, at the end of every chunk
+    S_t = eta_t S_{t-1} - theta_t G_t                                     momentum
+    M <- R + keep (M - R) + muon(S)                                       Muon, at the end of every chunk
 
 phi are the Taylor features of a key (degrees 0 to 2). `muon` makes the singular values of S equal and keeps its
-Frobenius norm, so that theta stays a step size. M is read as it was at the last border.
+Frobenius norm, so that theta stays a step size. M is read as it was at the last border; R are its initial
+weights.
 Structure perceptron over polynomial features; attentional bias squared error over a window; retention scalar
 gate; learning rule Muon. Behrouz et al. 2025, paper 76.
 """

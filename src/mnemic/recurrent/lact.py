@@ -1,14 +1,15 @@
 """LaCT: fast weights updated rarely, by large chunks, beside a window of attention for what is recent.
 
     f(x) = W_2 (silu(W_0 x) * W_1 x),   loss -sum_i theta_i <f(k_i), v_i / |v_i|> over a chunk
-    S <- eta S - grad,   W <- rescaled(W + muon(S)) at the end of the chunk
+    S <- eta S - grad,   W <- rescaled(R + keep (W - R) + muon(S)) at the end of the chunk
     o_t = norm(f(q_t)) + norm(window(q_t))
 
 Tokens read the weights of the chunks before; `rescaled` gives the weights into every output their length back,
-which stands in for forgetting. q, k, v serve both the fast weights (q, k of length 1) and the window; the norms
-have weights of their own. eta is what a chunk carries on, a token its C-th root for a chunk of C.
-`muon` keeps the Frobenius norm of S, so that theta stays a step size (in the paper it only weighs tokens); for
-that, v has length 1 here: beside weights of a fixed length, steps must not be as small as values happen to be.
+which stands in for forgetting in the paper; a gate that leads back to R, the initial weights, is added here. q,
+k, v serve both the fast weights (q, k of length 1) and the window; the norms have weights of their own. eta is
+what a chunk carries on, a token its C-th root for a chunk of C. `muon` keeps the Frobenius norm of S, so that
+theta stays a step size (in the paper it only weighs tokens); for that, v has length 1 here: beside weights of a
+fixed length, steps must not be as small as values happen to be.
 Structure SwiGLU; attentional bias dot product; retention rescaling; learning rule Muon on large chunks.
 Zhang et al. 2025, paper 234.
 """

@@ -1,8 +1,10 @@
 """Memora: a memory whose weights stay on a simplex and move by their relative entropy.
 
-    P_t = softmax(alpha_t log P_{t-1} - eta_t grad |M(k_t) - v_t|^2 / 2)   over the n inputs of every output
+    A_t = R + alpha_t (A_{t-1} - R) - eta_t grad |M(k_t) - v_t|^2 / 2
+    P_t = softmax(A_t)   over the n inputs of every output
 
-written as A_t = alpha_t A_{t-1} - eta_t grad, P = softmax(A): softmax does not see what is added to all.
+R makes the initial memory; without it this is the paper's softmax(alpha_t log P_{t-1} - eta_t grad), since
+softmax does not see what is added to all (`network` says why forgetting leads back to R).
 M(x) = x + LayerNorm(W_2 gelu(W_1 x)) with W = n P - 1: weights that are all positive have most in common, which
 the norm would take out of the outputs anyway, at the cost of the digits that matter. W is renewed at the end of
 every chunk and read until the next.

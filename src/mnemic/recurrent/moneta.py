@@ -1,10 +1,11 @@
 """Moneta: a memory that minds large errors more than small ones and is kept short in the 4-norm.
 
-    A_t = alpha_t A_{t-1} - eta_t grad |M(k_t) - v_t|_3^3 / 3,   W = A / |A|_4^2,   y_t = M(W; q_t)
+    A_t = R + alpha_t (A_{t-1} - R) - eta_t grad |M(k_t) - v_t|_3^3 / 3,   W = A / |A|_4^2,   y_t = M(W; q_t)
 
 (p, q) = (3, 4); M(x) = x + LayerNorm(W_2 gelu(W_1 x)). W is renewed at the end of every chunk and read until
 the next. Dividing by a square turns a scale round (a large A is a small W, on which a step weighs little), so A
-starts as the one whose W is the initial memory, and steps are short.
+starts as R, the one whose W is the initial memory, steps are short, and forgetting leads back to R (to zero in
+the paper, where W then grows without end).
 Structure perceptron; attentional bias L3; retention L4; learning rule one gradient step.
 Behrouz et al. 2025 (Miras), paper 63.
 """

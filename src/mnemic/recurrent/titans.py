@@ -1,11 +1,12 @@
 """Titans: a neural memory that learns at test time what surprises it, and forgets on purpose.
 
     S_t = eta_t S_{t-1} - theta_t grad l(M; x_t),   l = |M(k_t) - v_t|^2 / 2      momentum: past surprise
-    M_t = (1 - alpha_t) M_{t-1} + S_t                                             forgetting
+    M_t = R + (1 - alpha_t) (M_{t-1} - R) + S_t                                   forgetting
     y_t = M_t(q_t)
 
-M is a perceptron with `depth` linear maps whose initial weights are learnt; alpha, eta, theta are gates of the
-token. Gradients are taken at the weights of the chunk's start; a chunk of 1 is the online rule.
+M is a perceptron with `depth` linear maps whose initial weights R are learnt; alpha, eta, theta are gates of
+the token. What was learnt is forgotten, not R (`network` says why); the paper shrinks both. Gradients are taken
+at the weights of the chunk's start; a chunk of 1 is the online rule.
 Structure perceptron; attentional bias squared error; retention scalar gate; learning rule momentum.
 Behrouz et al. 2024, paper 35 (the memory as a layer of its own, LMM).
 """

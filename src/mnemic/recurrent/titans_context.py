@@ -85,7 +85,8 @@ class MemoryAsContext(Plastic):
             y, segment = self.attended(q, k, v, memory, pieces.counts[i])
             q, k, v = torch.split(token + y @ wide(self.made), sizes, -1)
             q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-            read, memory = self.network.read(q, k, v, Gates(*ask.unbind(-1)), memory, pieces.counts[i])
+            gate, counts = Gates(*ask.unbind(-1)), pieces.counts[i]
+            read, memory = self.network.read(q, k, v, gate, memory, counts, self.rest())
             memory = memory | {"segment": segment}
             near.append(y)
             far.append(read)

@@ -1,9 +1,10 @@
 """Yaad: a memory that an outlier cannot shake: beyond a threshold errors count by their length, not its square.
 
-    M_t = alpha_t M_{t-1} - eta_t g_t,   e = M(k_t) - v_t
+    M_t = R + alpha_t (M_{t-1} - R) - eta_t g_t,   e = M(k_t) - v_t
     g_t = grad |e|^2 / 2  if |e| <= delta_t,   delta_t grad |e|  otherwise
 
-delta_t is a gate of the token; M(x) = x + LayerNorm(W_2 gelu(W_1 x)).
+delta_t is a gate of the token, R the initial weights (the paper forgets them too: see `network`); M(x) = x +
+LayerNorm(W_2 gelu(W_1 x)).
 Structure perceptron; attentional bias Huber; retention scalar gate; learning rule one gradient step.
 Behrouz et al. 2025 (Miras), paper 63.
 """

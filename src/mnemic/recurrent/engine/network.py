@@ -2,15 +2,18 @@
 
     G_t = sum over the last `window` tokens i of  weight_i  d loss(M_0; k_i, v_i) / dM
     S_t = eta_t S_{t-1} - theta_t G_t            momentum: past surprise carried on
-    M_t = keep_t M_{t-1} + S_t                   retention: the share of the memory kept
+    M_t = R + keep_t (M_{t-1} - R) + S_t         retention: the share kept of what was learnt
     o_t = M_t(q_t)
+
+R are the weights that every text begins with. Forgetting leads back to them, not to zero as in the papers:
+maps that shrink take with them the features that all is filed under, and the gradients to learn anew.
 
 M_0 are the weights at the start of the token's chunk, counted from the start of the sequence: the chunk is
 part of the definition, and a chunk of 1 is the online rule. At fixed M_0 the gradient of every linear map is a
 sum of outer products a_i d_i^T (`structure`), so both recurrences are linear in the tokens of a chunk. With
 B_ij = prod_{j<s<=i} keep_s, E_ij = prod_{j<s<=i} eta_s and P = B E diag(theta) Band diag(weight),
 
-    x M_i = b_i x M_in + (B e)_i x S_in - sum_j P_ij (x . a_j) d_j
+    x M_i = b_i x M_in + (B e)_i x S_in + (1 - b_i) x R - sum_j P_ij (x . a_j) d_j
 
 gives every token its own weights without ever forming them. Some rules change the weights by more than sums:
 they do so at `border`, the end of a chunk, and are read as they were at the last border.
@@ -111,16 +114,20 @@ class Network:
         return tensors
 
     def read(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, tensors: Tensors, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensors]:
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, tensors: Tensors, lengths: Tensor | None,
+        rest: Weights,
+    ) -> tuple[Tensor, Tensors]:  # fmt: skip
         """Read tokens and learn from them.
 
         q, k [batch, heads, length, key_dim]; v [..., value_dim]; lengths [batch]: how many tokens of a row are
-        real, the first ones (None: all) -> outputs like v, and the new state.
+        real, the first ones (None: all); rest [heads, inputs, outputs]: R -> outputs like v, and the new state.
         """
         batch, heads, length, _ = q.shape
         running, frozen, momentum = (_rows(listed(tensors, kind)) for kind in ("running", "frozen", "momentum"))
-        moving = _together(running, momentum)
+        still: Weights = []
+        if gates.log_keep is not None:
+            still = _rows([w.expand(batch, *w.shape) for w in rest])
+        moving = _together(running, momentum, still)
         place = Placement(tensors["phase"], lengths, length)
         weight = torch.ones_like(gates.rate) if gates.weight is None else gates.weight
         tokens, kept = torch.cat([k, v, weight.unsqueeze(-1)], -1), {}
@@ -156,28 +163,34 @@ class Network:
             out.append(self.structure.read(linear, query))
             moving = mix.at_end(moving, learnt)
             if place.border(stop, self.chunk):
-                running, momentum = _parted(moving)
+                running, momentum = self.parted(moving)
                 opened = running
                 if self.border is not None:
                     moved, opened = self.border(running, momentum)
-                    moving = _together(place.where_read(stop, moved, running), momentum)
+                    moving = _together(place.where_read(stop, moved, running), momentum, still)
                 frozen = place.where_read(stop, opened, frozen)
-        running, momentum = _parted(moving)
+        running, momentum = self.parted(moving)
         for kind, weights in (("running", running), ("frozen", frozen), ("momentum", momentum)):
             kept |= _named(kind, [w.reshape(batch, heads, *w.shape[1:]).clone() for w in weights])
         kept["phase"] = (tensors["phase"] + place.lengths) % self.chunk
         return place.back(torch.cat(out, 1), heads, length), kept
 
+    def parted(self, moving: Weights) -> tuple[Weights, Weights]:
+        """M and S of what moves."""
+        return [all[:, 0] for all in moving], [all[:, 1] for all in moving] if self.momentum else []
+
 
 @dataclass(frozen=True)
 class Mix:
-    """How the tokens of one piece [rows, L] add up; "both" are M and, if there is momentum, S.
+    """How the tokens of one piece [rows, L] add up.
+
+    All that adds up, side by side: M; with momentum, S; with forgetting, R, which stays as it is.
 
     Attributes:
         steps: -P [rows, L, seen], what M_i has of the gradient of token j.
-        shares: [rows, L, both, 1] b, and B e: what M_i has of M and of S at the start.
-        turn: [rows, both, both], what both have of both at the end of the piece.
-        gains: [rows, both, 1, seen], what both have, at the end of the piece, of the gradient of token j.
+        shares: [rows, L, all, 1] b, B e and 1 - b: what M_i has of M and S at the start, and of R.
+        turn: [rows, all, all], what each has of each at the end of the piece.
+        gains: [rows, all, 1, seen], what each has, at the end of the piece, of the gradient of token j.
     """
 
     steps: Tensor
@@ -203,17 +216,33 @@ class Mix:
         steps = steps * weight.mT
         kept = real.mT * (ones.tril() if keep is None else _products(keep))
         sums = kept @ steps
-        shares = torch.ones_like(rate) if keep is None else keep.cumsum(-2).exp()
-        turn, gains = shares[..., -1:, :], sums[..., -1:, :]
+        one, nothing, of_none = (
+            torch.ones_like(rate),
+            torch.zeros_like(rate[..., -1:, :]),
+            sums[..., -1:, :] * 0,
+        )
+        kept_of, moved_by, back = one, one, one  # b, B e, 1 - b
+        carried, there = one, [0]
         if carry is not None:
-            carried = carry.cumsum(-2).exp()
-            shares, last = torch.cat([shares, kept @ carried], -1), carried[..., -1:, :]
-            turn = shares[..., -1:, :]
-            if not stepwise:  # the steps do not reach M before the border
-                turn, gains = turn * turn.new_tensor([1.0, 0.0]), torch.zeros_like(gains)
-            turn = torch.cat([turn, torch.cat([torch.zeros_like(last), last], -1)], -2)
-            gains = torch.cat([gains, steps[..., -1:, :]], -2)
-        return cls(sums, shares.unsqueeze(-1), turn, gains.unsqueeze(-2))
+            carried, there = carry.cumsum(-2).exp(), [*there, 1]
+            moved_by = kept @ carried
+        if keep is not None:
+            total, there = keep.cumsum(-2), [*there, 2]
+            kept_of, back = total.exp(), -torch.expm1(total)
+        whole = stepwise or carry is None  # or else the steps do not reach M before the border
+        ends = [share[..., -1:, :] for share in (kept_of, moved_by, back)]
+        turn = [
+            [ends[0], ends[1] if whole else nothing, ends[2]],
+            [nothing, carried[..., -1:, :], nothing],
+            [nothing, nothing, one[..., -1:, :]],
+        ]
+        gains = [sums[..., -1:, :] if whole else of_none, steps[..., -1:, :], of_none]
+        return cls(
+            sums,
+            torch.cat([(kept_of, moved_by, back)[i] for i in there], -1).unsqueeze(-1),
+            torch.cat([torch.cat([turn[i][j] for j in there], -1) for i in there], -2),
+            torch.cat([gains[i] for i in there], -2).unsqueeze(-2),
+        )
 
     def at_tokens(self, moving: Weights, learnt: Sequence[tuple[Tensor, Tensor]], i: int, x: Tensor) -> Tensor:
         """x [rows, L, inputs] through the i-th map, every token with its own weights M_t."""
@@ -222,12 +251,12 @@ class Mix:
         return torch.baddbmm(before, torch.bmm(x, inputs.mT) * self.steps, gradients)
 
     def at_end(self, moving: Weights, learnt: Sequence[tuple[Tensor, Tensor]]) -> Weights:
-        """Both after the last token of the piece: [rows, both, inputs, outputs] for every map."""
+        """All after the last token of the piece: [rows, all, inputs, outputs] for every map."""
         moved = []
-        for both, (inputs, gradients) in zip(moving, learnt, strict=True):
-            turned = torch.bmm(self.turn, both.flatten(2)).view(len(both), -1, both.shape[-1])
+        for each, (inputs, gradients) in zip(moving, learnt, strict=True):
+            turned = torch.bmm(self.turn, each.flatten(2)).view(len(each), -1, each.shape[-1])
             weighed = (self.gains * inputs.mT.unsqueeze(1)).flatten(1, 2)
-            moved.append(torch.baddbmm(turned, weighed, gradients).view_as(both))
+            moved.append(torch.baddbmm(turned, weighed, gradients).view_as(each))
         return moved
 
 
@@ -315,16 +344,9 @@ def _rows(weights: Weights) -> Weights:
     return [w.flatten(0, 1) for w in weights]
 
 
-def _together(running: Weights, momentum: Weights) -> Weights:
-    """M and S side by side: [rows, both, inputs, outputs] for every map."""
-    if not momentum:
-        return [weight.unsqueeze(1) for weight in running]
-    return [torch.stack(both, 1) for both in zip(running, momentum, strict=True)]
-
-
-def _parted(moving: Weights) -> tuple[Weights, Weights]:
-    parts = [both.unbind(1) for both in moving]
-    return [part[0] for part in parts], [part[1] for part in parts if len(part) > 1]
+def _together(*kinds: Weights) -> Weights:
+    """Side by side, of those that there are: [rows, all, inputs, outputs] for every map."""
+    return [torch.stack(each, 1) for each in zip(*(kind for kind in kinds if kind), strict=True)]
 
 
 def apply(weights: Weights, i: int, x: Tensor) -> Tensor:

@@ -57,7 +57,11 @@ class Plastic(Associative):
         )
 
     def fresh(self, batch: int) -> Tensors:
-        return self.network.fresh([wide(w) for w in self.weights], batch, self.feature_dim, self.value_dim)
+        return self.network.fresh(self.rest(), batch, self.feature_dim, self.value_dim)
+
+    def rest(self) -> list[Tensor]:
+        """The weights that every text begins with."""
+        return [wide(w) for w in self.weights]
 
     def remember(
         self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, lengths: Tensor | None
@@ -65,7 +69,7 @@ class Plastic(Associative):
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         if self.features is not None:
             q, k = self.features(q), self.features(k)
-        return self.network.read(q, k, v, self.asked(x), memory, lengths)
+        return self.network.read(q, k, v, self.asked(x), memory, lengths, self.rest())
 
     def asked(self, x: Tensor) -> Gates:
         """What the tokens [batch, length, dim] ask of the memory."""
