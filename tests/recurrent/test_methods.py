@@ -189,15 +189,8 @@ def test_reading_a_pair_again_makes_a_plastic_memory_recall_it_better() -> None:
     key, value = F.normalize(torch.randn(1, 1, 1, 6), dim=-1), torch.randn(1, 1, 1, 6)
     many = (-1, -1, 40, -1)
     gates = Gates(rate=torch.full((1, 1, 40), 0.05), log_momentum=torch.full((1, 1, 40), -0.7))
-    out, _ = network.read(
-        key.expand(many),
-        key.expand(many),
-        value.expand(many),
-        gates,
-        network.fresh(start, 1, 6, 6),
-        None,
-        start,
-    )
+    tokens = (x.expand(many) for x in (key, key, value))
+    out, _ = network.read(*tokens, gates, network.fresh(start, 1, 6, 6), None, start)
     errors = (out - value).norm(dim=-1).squeeze()
     assert errors[-1] < 0.05 * errors[0]
 

@@ -77,16 +77,17 @@ class MemoryAsContext(Plastic):
         assert gates.log_momentum is not None
         asked = torch.stack([gates.rate, gates.log_keep, gates.log_momentum], -1)
         pieces = Segments(memory["phase"], lengths, q.shape[2], self.network.chunk)
+        made, rest = wide(self.made), self.rest()
         near, far = [], []
         sizes = [self.key_dim, self.key_dim, self.value_dim]
         for i, (piece, _) in enumerate(pieces.cut(torch.cat([q, k, v, asked], -1))):
             token, ask = torch.split(piece, [sum(sizes), 3], -1)
             q, k, v = torch.split(token, sizes, -1)
-            y, segment = self.attended(q, k, v, memory, pieces.counts[i])
-            q, k, v = torch.split(token + y @ wide(self.made), sizes, -1)
-            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
             gate, counts = Gates(*ask.unbind(-1)), pieces.counts[i]
-            read, memory = self.network.read(q, k, v, gate, memory, counts, self.rest())
+            y, segment = self.attended(q, k, v, memory, counts)
+            q, k, v = torch.split(token + y @ made, sizes, -1)
+            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+            read, memory = self.network.read(q, k, v, gate, memory, counts, rest)
             memory = memory | {"segment": segment}
             near.append(y)
             far.append(read)

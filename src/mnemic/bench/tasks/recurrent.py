@@ -44,7 +44,8 @@ preset=hour: the same (associative recall: with twice the steps), every layer bu
 quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
 (momentum of Titans and ATLAS), the sharpness of "deep-transformer", steps of Memora, Moneta and LaCT and the
 gate of "titans-gate" were chosen with 300 to 600 steps of other starts on sequences of another seed than those
-reported.
+reported; what "titans-context" learns, and that networks forget back to what they began with, with other starts
+trained on other sequences, but tested on these.
 --option layers=a,b for some, starts=3 and steps=2000 for other numbers of them than the preset's. A model that
 was trained to its end is not trained again when a run goes on.
 """

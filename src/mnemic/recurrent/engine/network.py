@@ -177,7 +177,7 @@ class Network:
 
     def parted(self, moving: Weights) -> tuple[Weights, Weights]:
         """M and S of what moves."""
-        return [all[:, 0] for all in moving], [all[:, 1] for all in moving] if self.momentum else []
+        return [each[:, 0] for each in moving], [each[:, 1] for each in moving] if self.momentum else []
 
 
 @dataclass(frozen=True)
@@ -216,30 +216,23 @@ class Mix:
         steps = steps * weight.mT
         kept = real.mT * (ones.tril() if keep is None else _products(keep))
         sums = kept @ steps
-        one, nothing, of_none = (
-            torch.ones_like(rate),
-            torch.zeros_like(rate[..., -1:, :]),
-            sums[..., -1:, :] * 0,
-        )
-        kept_of, moved_by, back = one, one, one  # b, B e, 1 - b
-        carried, there = one, [0]
+        one = torch.ones_like(rate)
+        shares, carried, there = [one, one, one], one, [0]  # of M, S and R, those that are there
         if carry is not None:
-            carried, there = carry.cumsum(-2).exp(), [*there, 1]
-            moved_by = kept @ carried
+            carried = carry.cumsum(-2).exp()
+            shares[1], there = kept @ carried, [0, 1]
         if keep is not None:
-            total, there = keep.cumsum(-2), [*there, 2]
-            kept_of, back = total.exp(), -torch.expm1(total)
-        whole = stepwise or carry is None  # or else the steps do not reach M before the border
-        ends = [share[..., -1:, :] for share in (kept_of, moved_by, back)]
-        turn = [
-            [ends[0], ends[1] if whole else nothing, ends[2]],
-            [nothing, carried[..., -1:, :], nothing],
-            [nothing, nothing, one[..., -1:, :]],
-        ]
-        gains = [sums[..., -1:, :] if whole else of_none, steps[..., -1:, :], of_none]
+            total = keep.cumsum(-2)
+            shares[0], shares[2], there = total.exp(), -torch.expm1(total), [*there, 2]
+        of_m, of_s, of_r = (share[..., -1:, :] for share in shares)
+        gain, none, no_gain = sums[..., -1:, :], torch.zeros_like(of_m), torch.zeros_like(sums[..., -1:, :])
+        if not stepwise:  # the steps do not reach M before the border
+            of_s, gain = none, no_gain
+        turn = [[of_m, of_s, of_r], [none, carried[..., -1:, :], none], [none, none, one[..., -1:, :]]]
+        gains = [gain, steps[..., -1:, :], no_gain]
         return cls(
             sums,
-            torch.cat([(kept_of, moved_by, back)[i] for i in there], -1).unsqueeze(-1),
+            torch.cat([shares[i] for i in there], -1).unsqueeze(-1),
             torch.cat([torch.cat([turn[i][j] for j in there], -1) for i in there], -2),
             torch.cat([gains[i] for i in there], -2).unsqueeze(-2),
         )
