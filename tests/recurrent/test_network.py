@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mnemic.recurrent.engine import slopes
 from mnemic.recurrent.engine.bias import squared
+from mnemic.recurrent.engine.mix import Mix
 from mnemic.recurrent.engine.network import Gates, Network
 from mnemic.recurrent.engine.structure import Perceptron, Structure, SwiGLU
 
@@ -146,6 +147,34 @@ def test_gradients_of_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(slopes.quartic, (x,))
     for longest in (0.5, 4.0, 100.0):
         assert torch.autograd.gradcheck(partial(slopes.shortened, longest=longest), (inputs, gradient))
+
+
+@pytest.mark.parametrize("momentum", [False, True])
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_gradients_of_what_tokens_add_are_those_of_finite_differences(momentum: bool, stepwise: bool) -> None:
+    rows, heads, length, seen, rows_in, columns = 4, 2, 3, 5, 2, 3
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(rows, *shape, dtype=torch.float64)
+
+    gates = [draw(length, 1).sigmoid(), -draw(length, 1).abs(), -draw(length, 1).abs() if momentum else None]
+    mix = Mix.of(stepwise, torch.ones(rows, length, 1, dtype=torch.float64), *gates, draw(seen, 1))
+    parts = [x.clone() for x in (mix.steps, mix.shares, mix.turn, mix.gains)]
+    given = [draw(1 + momentum, rows_in, columns), draw(rows_in, columns)[:heads], *parts]
+    given += [draw(seen, rows_in), draw(seen, columns), draw(length, rows_in)]
+    for each in given:
+        each.requires_grad_()
+
+    def read(moving: Tensor, rest: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        return Mix(*others[:4]).read(moving, rest, *others[4:])
+
+    def after(moving: Tensor, *others: Tensor) -> Tensor:
+        return Mix(*others[:4]).after(moving, *others[4:])
+
+    assert torch.autograd.gradcheck(read, given)
+    for which in range(3):  # what a loss does not see has no gradient at all
+        assert torch.autograd.gradcheck(lambda *given, which=which: read(*given)[which], given)
+    assert torch.autograd.gradcheck(after, [given[0], *given[2:8]])
 
 
 def test_gradients_taken_through_a_feature_are_those_of_autograd() -> None:

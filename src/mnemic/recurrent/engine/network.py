@@ -11,12 +11,12 @@ maps that shrink take with them the features that all is filed under, and the gr
 M_0 are the weights at the start of the token's chunk, counted from the start of the sequence: the chunk is
 part of the definition, and a chunk of 1 is the online rule. At fixed M_0 the gradient of every linear map is a
 sum of outer products a_i d_i^T (`structure`), so both recurrences are linear in the tokens of a chunk. With
-B_ij = prod_{j<s<=i} keep_s, E_ij = prod_{j<s<=i} eta_s and P = B E diag(theta) Band diag(weight),
+D = M - R, B_ij = prod_{j<s<=i} keep_s, E_ij = prod_{j<s<=i} eta_s and P = B E diag(theta) Band diag(weight),
 
-    x M_i = b_i x M_in + (B e)_i x S_in + (1 - b_i) x R - sum_j P_ij (x . a_j) d_j
+    x M_i = x R + b_i x D_in + (B e)_i x S_in - sum_j P_ij (x . a_j) d_j
 
-gives every token its own weights without ever forming them. Some rules change the weights by more than sums:
-they do so at `border`, the end of a chunk, and are read as they were at the last border.
+gives every token its own weights without ever forming them (`mix`). Some rules change the weights by more than
+sums: they do so at `border`, the end of a chunk, and are read as they were at the last border.
 
 Many gradients taken at one place can overshoot and, through several maps, grow without bound; so a token's
 gradient of one map is shortened to a norm of `longest`.
@@ -26,22 +26,20 @@ In a state, `frozen` is M_0, `running` M_t, `momentum` S_t, `phase` the tokens r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnemic.recurrent.engine.linear import between_sums
+from mnemic.recurrent.engine.mix import Mix, above, mixes
 from mnemic.recurrent.engine.parts import last, picked
 from mnemic.recurrent.engine.slopes import shortened
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.recurrent.engine.structure import Structure
-
-_TOGETHER = 512  # tokens whose `Mix`es are made at a time: bounds what is held
 
 Weights = Sequence[Tensor]
 """One tensor [..., inputs, outputs] for every linear map."""
@@ -124,10 +122,7 @@ class Network:
         """
         batch, heads, length, _ = q.shape
         running, frozen, momentum = (_rows(listed(tensors, kind)) for kind in ("running", "frozen", "momentum"))
-        still: Weights = []
-        if gates.log_keep is not None:
-            still = _rows([w.expand(batch, *w.shape) for w in rest])
-        moving = _together(running, momentum, still)
+        moving = _together(_above(running, rest, -1), momentum)
         place = Placement(tensors["phase"], lengths, length)
         weight = torch.ones_like(gates.rate) if gates.weight is None else gates.weight
         tokens, kept = torch.cat([k, v, weight.unsqueeze(-1)], -1), {}
@@ -140,6 +135,7 @@ class Network:
             None if gate is None else place(gate.unsqueeze(-1))
             for gate in (gates.rate, gates.log_keep, gates.log_momentum, gates.threshold)
         )
+        opened: Weights
         real, queries, out = place(torch.ones_like(gates.rate.unsqueeze(-1))), place(q), []
         stops = place.stops(self.chunk)
         sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
@@ -157,119 +153,37 @@ class Network:
                 for inputs, gradients in self.structure.learn(frozen, key, partial(self.bias, value, threshold))
             ]
             if self.border is None:
-                linear = partial(mix.at_tokens, moving, learnt)
+                after: dict[int, tuple[Tensor, Tensor]] = {}
+                out.append(self.structure.read(partial(_read, mix, moving, rest, learnt, after), query))
+                moving, opened = ([after[i][part] for i in range(len(rest))] for part in range(2))
             else:
-                linear = partial(apply, frozen)
-            out.append(self.structure.read(linear, query))
-            moving = mix.at_end(moving, learnt)
+                out.append(self.structure.read(partial(apply, frozen), query))
+                moving = [mix.after(each, *pair) for each, pair in zip(moving, learnt, strict=True)]
             if place.border(stop, self.chunk):
-                running, momentum = self.parted(moving)
-                opened = running
                 if self.border is not None:
+                    running, momentum = self.parted(moving, rest)
                     moved, opened = self.border(running, momentum)
-                    moving = _together(place.where_read(stop, moved, running), momentum, still)
+                    if moved is not running:
+                        moved = place.where_read(stop, moved, running)
+                        moving = _together(_above(moved, rest, -1), momentum)
                 frozen = place.where_read(stop, opened, frozen)
-        running, momentum = self.parted(moving)
+        running, momentum = self.parted(moving, rest)
         for kind, weights in (("running", running), ("frozen", frozen), ("momentum", momentum)):
-            kept |= _named(kind, [w.reshape(batch, heads, *w.shape[1:]).clone() for w in weights])
+            kept |= _named(kind, [w.view(heads, batch, *w.shape[1:]).transpose(0, 1).clone() for w in weights])
         kept["phase"] = (tensors["phase"] + place.lengths) % self.chunk
         return place.back(torch.cat(out, 1), heads, length), kept
 
-    def parted(self, moving: Weights) -> tuple[Weights, Weights]:
+    def parted(self, moving: Weights, rest: Weights) -> tuple[Weights, Weights]:
         """M and S of what moves."""
-        return [each[:, 0] for each in moving], [each[:, 1] for each in moving] if self.momentum else []
-
-
-@dataclass(frozen=True)
-class Mix:
-    """How the tokens of one piece [rows, L] add up.
-
-    All that adds up, side by side: M; with momentum, S; with forgetting, R, which stays as it is.
-
-    Attributes:
-        steps: -P [rows, L, seen], what M_i has of the gradient of token j.
-        shares: [rows, L, all, 1] b, B e and 1 - b: what M_i has of M and S at the start, and of R.
-        turn: [rows, all, all], what each has of each at the end of the piece.
-        gains: [rows, all, 1, seen], what each has, at the end of the piece, of the gradient of token j.
-    """
-
-    steps: Tensor
-    shares: Tensor
-    turn: Tensor
-    gains: Tensor
-
-    @classmethod
-    def of(
-        cls,
-        stepwise: bool,
-        real: Tensor,
-        rate: Tensor,
-        keep: Tensor | None,
-        carry: Tensor | None,
-        weight: Tensor,
-    ) -> Mix:
-        length, seen = rate.shape[-2], weight.shape[-2]
-        ones = rate.new_ones(length, length)
-        steps = -rate.mT * (torch.eye(length, device=rate.device) if carry is None else _products(carry))
-        if seen > length:
-            steps = steps @ rate.new_ones(length, seen).triu().tril(seen - length)
-        steps = steps * weight.mT
-        kept = real.mT * (ones.tril() if keep is None else _products(keep))
-        sums = kept @ steps
-        one = torch.ones_like(rate)
-        shares, carried, there = [one, one, one], one, [0]  # of M, S and R, those that are there
-        if carry is not None:
-            carried = carry.cumsum(-2).exp()
-            shares[1], there = kept @ carried, [0, 1]
-        if keep is not None:
-            total = keep.cumsum(-2)
-            shares[0], shares[2], there = total.exp(), -torch.expm1(total), [*there, 2]
-        of_m, of_s, of_r = (share[..., -1:, :] for share in shares)
-        gain, none, no_gain = sums[..., -1:, :], torch.zeros_like(of_m), torch.zeros_like(sums[..., -1:, :])
-        if not stepwise:  # the steps do not reach M before the border
-            of_s, gain = none, no_gain
-        turn = [[of_m, of_s, of_r], [none, carried[..., -1:, :], none], [none, none, one[..., -1:, :]]]
-        gains = [gain, steps[..., -1:, :], no_gain]
-        return cls(
-            sums,
-            torch.cat([shares[i] for i in there], -1).unsqueeze(-1),
-            torch.cat([torch.cat([turn[i][j] for j in there], -1) for i in there], -2),
-            torch.cat([gains[i] for i in there], -2).unsqueeze(-2),
-        )
-
-    def at_tokens(self, moving: Weights, learnt: Sequence[tuple[Tensor, Tensor]], i: int, x: Tensor) -> Tensor:
-        """x [rows, L, inputs] through the i-th map, every token with its own weights M_t."""
-        inputs, gradients = learnt[i]
-        before = torch.bmm((self.shares * x.unsqueeze(-2)).flatten(2), moving[i].flatten(1, 2))
-        return torch.baddbmm(before, torch.bmm(x, inputs.mT) * self.steps, gradients)
-
-    def at_end(self, moving: Weights, learnt: Sequence[tuple[Tensor, Tensor]]) -> Weights:
-        """All after the last token of the piece: [rows, all, inputs, outputs] for every map."""
-        moved = []
-        for each, (inputs, gradients) in zip(moving, learnt, strict=True):
-            turned = torch.bmm(self.turn, each.flatten(2)).view(len(each), -1, each.shape[-1])
-            weighed = (self.gains * inputs.mT.unsqueeze(1)).flatten(1, 2)
-            moved.append(torch.baddbmm(turned, weighed, gradients).view_as(each))
-        return moved
-
-
-def mixes(stepwise: bool, *gates: Sequence[Tensor | None]) -> Iterator[Mix]:
-    """The `Mix.of` of every piece, whose arguments are given piece by piece; of equal pieces some at a time."""
-    sizes = [piece.shape[-2] for piece in gates[0] if piece is not None]
-    for _, equal in groupby(range(len(sizes)), key=lambda i: sizes[i]):
-        run = list(equal)
-        together = max(_TOGETHER // sizes[run[0]], 1)
-        for some in (run[i : i + together] for i in range(0, len(run), together)):
-            mix = Mix.of(stepwise, *(_side_by_side(gate[some[0] : some[-1] + 1]) for gate in gates))  # type: ignore[arg-type]
-            for each in zip(*(x.unbind(1) for x in (mix.steps, mix.shares, mix.turn, mix.gains)), strict=True):
-                yield Mix(*each)
+        parts = [each.unbind(1) for each in moving]
+        return _above([each[0] for each in parts], rest), [each[1] for each in parts] if self.momentum else []
 
 
 class Placement:
     """Texts side by side so that their chunks end at the same columns, although each was read to its own place.
 
     Column j of text b is its token j - offset_b of this call; columns before and after its tokens hold zeros.
-    Every head of a text has a row of its own.
+    Every head of a text has a row of its own, those of one head beside each other.
     """
 
     def __init__(self, phase: Tensor, lengths: Tensor | None, length: int) -> None:
@@ -283,14 +197,14 @@ class Placement:
     def __call__(self, x: Tensor, past: int = 0) -> Tensor:
         """x [batch, heads, past + length, d] -> [rows, past + columns, d]."""
         if self.aligned:
-            return x.flatten(0, 1)
+            return _row(x)
         token = torch.arange(self.columns + past, device=x.device) - self.offset[:, None]
         real = (token >= 0) & (token < past + self.lengths[:, None])
-        return (picked(x, token) * real[:, None, :, None]).flatten(0, 1)
+        return _row(picked(x, token) * real[:, None, :, None])
 
     def back(self, x: Tensor, heads: int, length: int) -> Tensor:
         """x [rows, columns, d] -> [batch, heads, length, d]."""
-        x = x.reshape(-1, heads, *x.shape[1:])
+        x = x.view(heads, -1, *x.shape[1:]).transpose(0, 1)
         if self.aligned:
             return x
         return picked(x, torch.arange(length, device=x.device) + self.offset[:, None])
@@ -306,17 +220,8 @@ class Placement:
         """The new weights in texts that were read up to column `stop`, the old ones in the others."""
         if self.aligned:
             return new
-        read = (self.ends >= stop).repeat_interleave(len(new[0]) // len(self.ends))[:, None, None]
+        read = (self.ends >= stop).repeat(len(new[0]) // len(self.ends))[:, None, None]
         return [torch.where(read, a, b) for a, b in zip(new, old, strict=True)]
-
-
-def _products(logs: Tensor) -> Tensor:
-    return between_sums(logs.squeeze(-1)).exp()
-
-
-def _side_by_side(pieces: Sequence[Tensor | None]) -> Tensor | None:
-    there = [piece for piece in pieces if piece is not None]
-    return torch.stack(there, 1) if there else None
 
 
 def _cut(x: Tensor | None, sizes: list[int]) -> Sequence[Any]:
@@ -332,14 +237,32 @@ def _overlapping(x: Tensor, sizes: list[int], back: int) -> Sequence[Tensor]:
     return [x[..., end - size : end + back, :] for size, end in ends]
 
 
-def _rows(weights: Weights) -> Weights:
+def _row(x: Tensor) -> Tensor:
     """[batch, heads, ...] -> [rows, ...]."""
-    return [w.flatten(0, 1) for w in weights]
+    return x.transpose(0, 1).flatten(0, 1)
+
+
+def _rows(weights: Weights) -> Weights:
+    return [_row(w) for w in weights]
+
+
+def _above(learnt: Weights, rest: Weights, sign: int = 1) -> Weights:
+    return [above(each, own, sign) for each, own in zip(learnt, rest, strict=True)]
 
 
 def _together(*kinds: Weights) -> Weights:
     """Side by side, of those that there are: [rows, all, inputs, outputs] for every map."""
     return [torch.stack(each, 1) for each in zip(*(kind for kind in kinds if kind), strict=True)]
+
+
+def _read(
+    mix: Mix, moving: Weights, rest: Weights, learnt: Sequence[tuple[Tensor, Tensor]],
+    after: dict[int, tuple[Tensor, Tensor]], i: int, x: Tensor,
+) -> Tensor:  # fmt: skip
+    """x through the i-th map; what `Mix.read` says of its weights goes into `after`."""
+    out, *weights = mix.read(moving[i], rest[i], *learnt[i], x)
+    after[i] = (weights[0], weights[1])
+    return out
 
 
 def apply(weights: Weights, i: int, x: Tensor) -> Tensor:
