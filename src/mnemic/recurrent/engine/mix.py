@@ -7,9 +7,8 @@ inputs, outputs]. A token's gradient of the map is the outer product of its `inp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from itertools import groupby
 from typing import Any
 
@@ -111,17 +110,6 @@ def _side_by_side(pieces: Sequence[Tensor | None]) -> Tensor | None:
     return torch.stack(there, 1) if there else None
 
 
-def _in_full(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward pass in the precision of the forward one, also where it is called under autocast."""
-
-    @wraps(backward)
-    def exact(ctx: Any, *outer: Tensor | None) -> Any:
-        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
-            return backward(ctx, *outer)
-
-    return exact
-
-
 class _After(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -132,10 +120,10 @@ class _After(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @_in_full
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:
         moving, *others = ctx.saved_tensors
-        return _turned_back(outer, others[0]), *_after_back(outer, moving, *others)
+        with torch.autocast(outer.device.type, enabled=False):
+            return _turned_back(outer, others[0]), *_after_back(outer, moving, *others)
 
 
 class _Read(torch.autograd.Function):
@@ -157,34 +145,11 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @_in_full
     def backward(
         ctx: Any, outer: Tensor | None, of_moved: Tensor | None, of_opened: Tensor | None
     ) -> tuple[Tensor, ...]:
-        moving, rest, steps, shares, turn, gains, inputs, gradients, x, near = ctx.saved_tensors
-        outer = torch.zeros_like(x @ rest[0]) if outer is None else outer.contiguous()
-        of_rest = torch.bmm(_by_head(x, rest).mT, _by_head(outer, rest))
-        if of_moved is None:
-            of_moved = torch.zeros_like(moving)
-        if of_opened is not None:
-            of_rest += of_opened.view(len(rest), -1, *of_rest.shape[1:]).sum(1)
-            of_moved = of_moved.clone()
-            of_moved[:, 0] += of_opened
-        of_turn, of_gains, of_inputs, of_gradients = _after_back(
-            of_moved, moving, turn, gains, inputs, gradients
-        )
-        of_moving = _turned_back(of_moved, turn)
-        of_moving.flatten(1, 2).baddbmm_(_shared(shares, x).mT, outer)
-        through = torch.bmm(outer, moving.flatten(1, 2).mT).view(*x.shape[:2], -1, x.shape[-1])
-        of_shares = (through * x.unsqueeze(-2)).sum(-1, keepdim=True)
-        of_x = torch.bmm(_by_head(outer, rest), rest.mT).view_as(x)
-        of_x += (through * shares).sum(-2)
-        of_step = torch.bmm(outer, gradients.mT)
-        of_near = of_step * steps
-        of_x.baddbmm_(of_near, inputs)
-        of_inputs.baddbmm_(of_near.mT, x)
-        of_gradients.baddbmm_((near * steps).mT, outer)
-        return of_moving, of_rest, of_step * near, of_shares, of_turn, of_gains, of_inputs, of_gradients, of_x
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            return _read_back(outer, of_moved, of_opened, *ctx.saved_tensors)
 
 
 def above(learnt: Tensor, rest: Tensor, sign: int = 1) -> Tensor:
@@ -228,3 +193,32 @@ def _after_back(
     of_inputs = (through * gains).sum(1).mT.contiguous()
     of_gradients = torch.bmm(_weighed(gains, inputs).mT, flat)
     return of_turn, of_gains, of_inputs, of_gradients
+
+
+def _read_back(
+    outer: Tensor | None, of_moved: Tensor | None, of_opened: Tensor | None, moving: Tensor, rest: Tensor,
+    steps: Tensor, shares: Tensor, turn: Tensor, gains: Tensor, inputs: Tensor, gradients: Tensor, x: Tensor,
+    near: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The gradients of what `_Read` is given, in its order."""
+    outer = torch.zeros_like(x @ rest[0]) if outer is None else outer.contiguous()
+    of_rest = torch.bmm(_by_head(x, rest).mT, _by_head(outer, rest))
+    if of_moved is None:
+        of_moved = torch.zeros_like(moving)
+    if of_opened is not None:
+        of_rest += of_opened.view(len(rest), -1, *of_rest.shape[1:]).sum(1)
+        of_moved = of_moved.clone()
+        of_moved[:, 0] += of_opened
+    of_turn, of_gains, of_inputs, of_gradients = _after_back(of_moved, moving, turn, gains, inputs, gradients)
+    of_moving = _turned_back(of_moved, turn)
+    of_moving.flatten(1, 2).baddbmm_(_shared(shares, x).mT, outer)
+    through = torch.bmm(outer, moving.flatten(1, 2).mT).view(*x.shape[:2], -1, x.shape[-1])
+    of_shares = (through * x.unsqueeze(-2)).sum(-1, keepdim=True)
+    of_x = torch.bmm(_by_head(outer, rest), rest.mT).view_as(x)
+    of_x += (through * shares).sum(-2)
+    of_step = torch.bmm(outer, gradients.mT)
+    of_near = of_step * steps
+    of_x.baddbmm_(of_near, inputs)
+    of_inputs.baddbmm_(of_near.mT, x)
+    of_gradients.baddbmm_((near * steps).mT, outer)
+    return of_moving, of_rest, of_step * near, of_shares, of_turn, of_gains, of_inputs, of_gradients, of_x
