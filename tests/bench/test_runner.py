@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mnemic.bench import claims, report, runner
+from mnemic.bench.written import save
 from mnemic.types import Claim, MnemicError
 
 
@@ -55,7 +56,7 @@ def test_the_halves_are_disjoint_and_together_all() -> None:
 
 def test_a_page_shows_every_system_and_its_plots(tmp_path: Path) -> None:
     path = tmp_path / "coins.json"
-    runner.save(runner.run("coins", options=runner.Options(quiet=True)), path)
+    save(runner.run("coins", options=runner.Options(quiet=True)), path)
     text = report.page(path).read_text()
     for row in ("| good | 0.900 [", "| bad | 0.500 [", "| right | twin | +0.400"):
         assert row in text
@@ -83,9 +84,7 @@ def test_a_claim_holds_only_when_its_whole_interval_is_over_the_margin() -> None
 
 
 def test_committed_results_are_checked_on_the_half_not_tuned_on(tmp_path: Path) -> None:
-    runner.save(
-        runner.run("coins", options=runner.Options(quiet=True)) | {"data": "coins"}, tmp_path / "coins.json"
-    )
+    save(runner.run("coins", options=runner.Options(quiet=True)) | {"data": "coins"}, tmp_path / "coins.json")
     rows = claims.committed(json.loads((tmp_path / "coins.json").read_text())).systems
     alone = Coins().run(None, runner.Options(part="report")).systems
     assert {system: {row["id"] for row in each} for system, each in rows.items()} == {
@@ -122,10 +121,10 @@ def test_a_claim_of_one_task_of_a_bench_is_run_with_its_options_and_read_from_it
     (each,) = claims.run(None, None, runner.Options(extra={"preset": "minutes"}, quiet=True))
     assert asked == [{"preset": "minutes", "task": "heads"}]
     assert each["task"] == "coins-heads"
-    runner.save(runner.run("coins", options=runner.Options(quiet=True)), tmp_path / "coins.json")
+    save(runner.run("coins", options=runner.Options(quiet=True)), tmp_path / "coins.json")
     assert claims.run(None, None, runner.Options(), tmp_path) == []
     result = runner.run("coins", options=runner.Options(extra={"task": "heads"}, quiet=True))
-    runner.save(result, tmp_path / f"{result['task']}.json")
+    save(result, tmp_path / f"{result['task']}.json")
     assert claims.run(None, None, runner.Options(), tmp_path)[0]["difference"] == pytest.approx(0.4)
     carried = claim(options={"task": "heads"}, method="not measured yet")
     assert claims.run(None, None, runner.Options(), tmp_path) == []
@@ -141,3 +140,37 @@ def test_what_was_made_once_is_kept_and_what_was_asked_otherwise_is_made(tmp_pat
     options = runner.Options(cache=tmp_path)
     assert options.kept({"a": 1}, make) == options.kept({"a": 1}, make) == {"n": 1}
     assert options.kept({"a": 2}, make) == {"n": 2}
+
+
+def test_what_was_made_on_one_machine_is_not_made_again_on_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[int] = []
+    real = Coins.run
+
+    def run(self: Coins, data: Path | None, options: runner.Options) -> runner.Outcome:
+        for sides in (2, int(options.extra.get("sides", 2))):
+            options.kept({"sides": sides}, lambda sides=sides: {"made": made.append(sides)})
+        return real(self, data, options)
+
+    monkeypatch.setattr(Coins, "run", run)
+    archive = tmp_path / "trained.zip"
+
+    def on(machine: str, **extra: str) -> None:
+        runner.run(
+            "coins", options=runner.Options(extra=extra, cache=tmp_path / machine, resume=archive, quiet=True)
+        )
+
+    on("one")
+    assert made == [2]
+    written = archive.read_bytes()
+    on("another")
+    assert made == [2]
+    assert archive.read_bytes() == written
+    on("another", sides="6")
+    on("third", sides="6")
+    assert made == [2, 6]
+    archive.write_bytes(b"torn")
+    with pytest.raises(MnemicError, match="no archive of trained results"):
+        on("fourth")
+    assert archive.read_bytes() == b"torn"

@@ -7,7 +7,6 @@ It only produces rows, one a case and system; denominators, intervals and tests 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 
 from mnemic import __version__
 from mnemic.bench import stats, tasks
+from mnemic.bench.trained import Trained
 from mnemic.types import Embedder, MnemicError
 
 Row = dict[str, Any]
@@ -46,6 +46,8 @@ class Options:
         extra: options of one task, by name.
         cache: folder where vectors of texts already embedded and results of models already trained are kept,
             so that a run continues where it stopped; by default one among the temporary files.
+        resume: an archive of results of models already trained, for those the cache does not have; all that the
+            run asked for is added to it at its end.
     """
 
     part: Literal["all", "tune", "report"] = "all"
@@ -53,6 +55,7 @@ class Options:
     seed: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
+    resume: Path | None = None
     quiet: bool = False
 
     def wants(self, case: str) -> bool:
@@ -71,12 +74,11 @@ class Options:
 
         `what` must say all the result depends on; a training run is told by its first loss and gradient.
         """
-        written = json.dumps(dict(what) | {"version": __version__}, sort_keys=True)
-        path = self.folder / f"{hashlib.sha256(written.encode()).hexdigest()[:32]}.json"
-        if not path.exists():
-            save({"what": json.loads(written), "result": make()}, path)
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]  # rounded, each time
-        return result
+        return self.trained.of(what, make)
+
+    @cached_property
+    def trained(self) -> Trained:
+        return Trained(self.folder, self.resume)
 
     @cached_property
     def plain_embedder(self) -> Embedder:
@@ -167,7 +169,9 @@ def run(name: str, data: Path | None = None, options: Options | None = None) -> 
     chosen = task(name)
     folder = data_folder(chosen, data)
     begun = time.perf_counter()
+    trained = options.trained  # an archive that is none is told before anything is run
     outcome = chosen.run(folder, options)
+    trained.pack()
     systems = {system: summary(rows, options.seed) for system, rows in outcome.systems.items()}
     return {
         "task": stem(name, options.extra),
@@ -279,21 +283,3 @@ def machine() -> dict[str, str | int | None]:
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
-
-
-def save(result: Mapping[str, Any] | Sequence[Any], path: Path) -> None:
-    """Write JSON whole or not at all, numbers to six places."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(path.suffix + ".part")
-    draft.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _rounded(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    if isinstance(value, float | np.floating):
-        return None if not np.isfinite(value) else round(float(value), 6)
-    return value.item() if isinstance(value, np.generic) else value

@@ -24,6 +24,10 @@ cache_option = click.option(
     help="Keep vectors of texts and results of trained models here, so that a run continues where it stopped "
     "[env MNEMIC_BENCH_CACHE; default: among the temporary files].",
 )  # fmt: skip
+resume_option = click.option(
+    "--resume", type=click.Path(dir_okay=False, path_type=Path), metavar="ZIP",
+    help="Models whose results are in this archive are not trained again; those of this run are added to it.",
+)  # fmt: skip
 part_option = click.option(
     "--part", type=click.Choice(["all", "tune", "report"]), default="all", show_default=True,
     help="Which half of the cases, by a hash of their ids.",
@@ -74,6 +78,7 @@ def methods_command(room: str | None, as_json: bool) -> None:
 @click.option("--length", metavar="N", help="The same as --option length=N.")
 @click.option("--method", metavar="NAMES", help="The same as --option methods=NAMES.")
 @cache_option
+@resume_option
 @click.option(
     "--json",
     "out",
@@ -93,11 +98,13 @@ def bench_command(
     length: str | None,
     method: str | None,
     cache: Path | None,
+    resume: Path | None,
     out: Path | None,
     docs: bool,
 ) -> None:
     """Measure: run the bench NAME (without one: list them) and print means with 95% intervals."""
     from mnemic.bench import report, runner
+    from mnemic.bench.written import save
 
     if name is None:
         for each in runner.names():
@@ -105,13 +112,13 @@ def bench_command(
         return
     named = {"task": task, "length": length, "methods": method}
     given = _pairs(extra) | {key: value for key, value in named.items() if value is not None}
-    options = runner.Options(part, limit, seed, given, cache)
+    options = runner.Options(part, limit, seed, given, cache, resume)
     result = runner.run(name, data, options)
     if out:
-        runner.save(result, out)
+        save(result, out)
     if docs:
         stored = RESULTS / f"{result['task']}.json"
-        runner.save(result, stored)
+        save(result, stored)
         click.echo(f"wrote {report.page(stored)}", err=True)
     for system, metrics in result["systems"].items():
         click.echo(click.style(system, bold=system == result["default"]))
@@ -137,13 +144,14 @@ def claims_command(
 ) -> None:
     """Execute what the methods' papers claim (those of ROOMS) and write the board docs/claims.md."""
     from mnemic.bench import claims, report, runner
+    from mnemic.bench.written import save
 
     options = runner.Options("report", limit, seed, {}, cache)
     new = claims.run(list(rooms) or None, data, options, RESULTS if committed else None)
     stored = RESULTS / "claims.json"
     old = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     merged = claims.merge(old, new)
-    runner.save(merged, stored)
+    save(merged, stored)
     BOARD.write_text(report.claims_board(merged), encoding="utf-8")
     click.echo(f"wrote {BOARD}", err=True)
     if as_json:
