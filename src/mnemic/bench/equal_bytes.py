@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-EQUAL_BYTES: dict[str, dict[str, int]] = {
+ONLINE = {"window": 1, "max_rate": 0.5}
+"""What makes Titans' rule of ATLAS' windows: the largest step is the best of .5, 1 and 2 for it."""
+
+EQUAL_BYTES: dict[str, dict[str, float]] = {
     "attention": {},
     "sliding-window": {"window": 14},
     "linear-attention": {"key_dim": 20, "value_dim": 20},
@@ -19,6 +22,7 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
     "yaad": {"head_dim": 11, "expansion": 1},
     "memora": {"head_dim": 11, "expansion": 1},
     "atlas": {"key_dim": 4, "value_dim": 8},
+    "atlas-online": {"key_dim": 5, "value_dim": 8} | ONLINE,
     "aaren": {"key_dim": 4, "value_dim": 136},
     "gam": {"conv": 36},
     "lssl": {"size": 36},
@@ -34,7 +38,7 @@ EQUAL_BYTES: dict[str, dict[str, int]] = {
 }
 """Shapes whose states are alike in size at a width of 32 and 2 heads."""
 
-SMALLER: dict[str, dict[str, dict[str, int]]] = {
+SMALLER: dict[str, dict[str, dict[str, float]]] = {
     "half": {
         "sliding-window": {"window": 5},
         "linear-attention": {"key_dim": 13, "value_dim": 13},
@@ -51,6 +55,7 @@ SMALLER: dict[str, dict[str, dict[str, int]]] = {
         "yaad": {"head_dim": 7, "expansion": 1},
         "memora": {"head_dim": 7, "expansion": 1},
         "atlas": {"key_dim": 2, "value_dim": 8},
+        "atlas-online": {"key_dim": 3, "value_dim": 8} | ONLINE,
         "aaren": {"key_dim": 4, "value_dim": 68},
         "gam": {"conv": 18},
         "lssl": {"size": 18},
@@ -80,6 +85,7 @@ SMALLER: dict[str, dict[str, dict[str, int]]] = {
         "yaad": {"head_dim": 5, "expansion": 1},
         "memora": {"head_dim": 5, "expansion": 1},
         "atlas": {"key_dim": 2, "value_dim": 3},
+        "atlas-online": {"key_dim": 2, "value_dim": 6} | ONLINE,
         "aaren": {"key_dim": 4, "value_dim": 32},
         "gam": {"conv": 10},
         "lssl": {"size": 8},
@@ -97,7 +103,7 @@ SMALLER: dict[str, dict[str, dict[str, int]]] = {
 """The same at half and a quarter of those bytes: within 10% of 2,240 and 1,120."""
 
 
-def sized(layer: str, size: int) -> dict[str, int]:
+def sized(layer: str, size: int) -> dict[str, float]:
     """The options that give a layer this size per head."""
     if layer in ("sliding-window", "deep-transformer"):
         return {"window": size}
@@ -107,6 +113,8 @@ def sized(layer: str, size: int) -> dict[str, int]:
         return {"size": size}
     if layer in ("moneta", "yaad", "memora"):
         return {"head_dim": size}
+    if layer == "atlas-online":
+        return sized("atlas", size) | ONLINE
     if layer in ("based", "jrt", "atlas"):
         return {"key_dim": size // 2, "value_dim": size}
     return {"key_dim": size, "value_dim": size}

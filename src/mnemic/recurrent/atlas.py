@@ -21,10 +21,10 @@ from mnemic.types import Claim
 
 PAPER = 76
 CLAIM = Claim(
-    says="at equal state bytes fitting a window of tokens over polynomial features recalls more than one token",
+    says="at equal state bytes fitting a window of tokens recalls more than the online rule on the last one",
     task="recurrent",
     method="atlas",
-    baseline="titans",
+    baseline="atlas-online",
     sabotage="atlas-emptied",
     metric="accuracy",
     budget="4,160 to 4,800 bytes of state, the same steps of training",

@@ -39,13 +39,14 @@ over all blocks, short convolutions included; those of attention, which grow, ar
 `extra.learnt` is the accuracy along training, so that a layer that was still learning can be told from one
 that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
 "jrt" reads what is told ahead and then as ever, "jrt-prompt" is based reading it twice; its steps are as
-many, its texts longer. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
+many, its texts longer; "atlas-online" is atlas with a window of one token, the rule of Titans, and larger maps
+in as many bytes. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
 preset=hour: the same (associative recall: with twice the steps), every layer but attention also at half and a
 quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
-(momentum of Titans and ATLAS), the sharpness of "deep-transformer", steps of Memora, Moneta and LaCT and the
-gate of "titans-gate" were chosen with 300 to 600 steps of other starts on sequences of another seed than those
-reported; what "titans-context" learns, and that networks forget back to what they began with, with other starts
-trained on other sequences, but tested on these.
+(momentum of Titans and ATLAS), the sharpness of "deep-transformer", steps of Memora, Moneta, LaCT and
+"atlas-online" and the gate of "titans-gate" were chosen with 300 to 600 steps of other starts on sequences of
+another seed than those reported; what "titans-context" learns, and that networks forget back to what they began
+with, with other starts trained on other sequences, but tested on these.
 --option layers=a,b for some, starts=3 and steps=2000 for other numbers of them than the preset's. A model that
 was trained to its end is not trained again when a run goes on.
 """
@@ -53,8 +54,8 @@ was trained to its end is not trained again when a run goes on.
 Shape = Mapping[str, float]
 TEST_SEED = 10**6
 AT_ONCE = 50  # test sequences read side by side
-TWICE = {"jrt": "jrt", "jrt-prompt": "based"}
-"""Systems that read what is told twice, and their layers."""
+VARIANTS = {"jrt": "jrt", "jrt-prompt": "based", "atlas-online": "atlas"}
+"""Systems that are a layer which reads what is told twice, or learns by another rule."""
 
 
 @dataclass(frozen=True)
@@ -150,18 +151,19 @@ def run(data: Path | None, options: Options) -> Outcome:
         starts=int(options.extra.get("starts", preset.starts)),
         steps=int(options.extra.get("steps", preset.steps)),
     )
-    layers = options.extra["layers"].split(",") if "layers" in options.extra else [*names(), *TWICE]
+    layers = options.extra["layers"].split(",") if "layers" in options.extra else [*names(), *VARIANTS]
     systems: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, int] = {}
     learnt: dict[str, list[float]] = {}
-    unknown = [layer for layer in layers if not preset.sizes and TWICE.get(layer, layer) not in EQUAL_BYTES]
+    shapes_of = {layer: layer if layer in EQUAL_BYTES else VARIANTS.get(layer, layer) for layer in layers}
+    unknown = [layer for layer in layers if not preset.sizes and shapes_of[layer] not in EQUAL_BYTES]
     if unknown:
         raise MnemicError(
             f"no shape of {unknown[0]!r} at equal bytes is known; there are: {', '.join(EQUAL_BYTES)}"
         )
     family: dict[str, list[str]] = {}
     for layer in options.progress(layers, "layers"):
-        kind = TWICE.get(layer, layer)
+        kind = shapes_of[layer]
         shapes = {f"{layer}-{size}": sized(kind, size) for size in preset.sizes} or {layer: EQUAL_BYTES[kind]}
         if preset.smaller:
             shapes |= {f"{layer}-{part}": each[kind] for part, each in SMALLER.items() if kind in each}
@@ -219,7 +221,7 @@ def rows(shares: Mapping[str, list[float]], start: int, options: Options) -> lis
 
 
 def measure(
-    layer: str, shape: Mapping[str, int], task: str, preset: Preset, start: int, options: Options
+    layer: str, shape: Mapping[str, float], task: str, preset: Preset, start: int, options: Options
 ) -> dict[str, Any]:
     """Train one model and test it, unless that was done before.
 
@@ -237,7 +239,7 @@ def measure(
     model = Stack(
         draw(task, 1, start, shapes[0]).vocab,
         [
-            build(TWICE.get(layer, layer), dim=preset.dim, heads=preset.heads, **shape)
+            build(VARIANTS.get(layer, layer), dim=preset.dim, heads=preset.heads, **shape)
             for _ in range(preset.depth)
         ],
     )
