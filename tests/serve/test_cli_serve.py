@@ -64,7 +64,7 @@ def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
     assert (access.spaces, access.writes) == (frozenset({"sam"}), False)
     (listed,) = json.loads(run("key", "list", "--json", *memory))["keys"]
     assert (listed["name"], listed["spaces"], listed["writes"]) == ("phone", ["sam"], False)
-    assert key.split("_")[2] not in json.dumps(listed) + run("key", "list", *memory)
+    assert key.split("_", 2)[2] not in json.dumps(listed) + run("key", "list", *memory)
     assert "revoked" in run("key", "revoke", listed["id"], *memory)
     assert Keys(tmp_path / "m.mnemic").access(key) is None
 
