@@ -154,7 +154,7 @@ def test_what_was_made_on_one_machine_is_not_made_again_on_another(
         return real(self, data, options)
 
     monkeypatch.setattr(Coins, "run", run)
-    archive = tmp_path / "trained.zip"
+    archive = tmp_path / "results" / "trained.zip"
 
     def on(machine: str, **extra: str) -> None:
         runner.run(

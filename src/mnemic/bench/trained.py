@@ -48,6 +48,7 @@ class Trained:
             return
         now = _archived(self.archive) if self.archive.exists() else {}
         texts = now | {name: (self.folder / name).read_bytes() for name in self._used}
+        self.archive.parent.mkdir(parents=True, exist_ok=True)
         draft = self.archive.with_suffix(self.archive.suffix + ".part")
         with ZipFile(draft, "w") as packed:
             for name in sorted(texts):  # without dates: the same results are the same bytes

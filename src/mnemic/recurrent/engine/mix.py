@@ -201,7 +201,7 @@ def _read_back(
     near: Tensor,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """The gradients of what `_Read` is given, in its order."""
-    outer = torch.zeros_like(x @ rest[0]) if outer is None else outer.contiguous()
+    outer = x.new_zeros(*x.shape[:2], rest.shape[-1]) if outer is None else outer.contiguous()
     of_rest = torch.bmm(_by_head(x, rest).mT, _by_head(outer, rest))
     if of_moved is None:
         of_moved = torch.zeros_like(moving)
