@@ -5,18 +5,19 @@ import torch
 
 from mnemic.bench import runner
 from mnemic.bench.tasks import recurrent_numerics
-from mnemic.recurrent import build, names
+from mnemic.recurrent import names
 
 SMALL = {"layers": "delta-rule", "steps": "3", "length": "16"}
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [*names(), *names("encoder")])
 def test_a_layer_trains_in_bfloat16_and_stays_finite(name: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    result = recurrent_numerics.train(build(name, dim=32, heads=2).to(torch.bfloat16), 3, 70)
+    layer = recurrent_numerics.fresh(name, 32).to(torch.bfloat16)
+    result = recurrent_numerics.train(layer, 3, 70)
     assert result["finite"] == 1
-    assert result["loss"] < 3
+    assert result["loss"] < 5
 
 
 def test_a_layer_that_overflows_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def test_torch_and_numpy_agree() -> None:
 
 
 def test_bits_that_do_not_fit_are_refused() -> None:
-    for bits in (0, 63):
-        with pytest.raises(ValueError, match="1 to 62"):
+    for bits in (-1, 63):
+        with pytest.raises(ValueError, match="0 to 62"):
             hyperplanes(bits, np.zeros((1, 2)), seed=0)
+
+
+def test_no_planes_make_one_bucket() -> None:
+    keys = np.random.default_rng(1).standard_normal((3, 20, 8))
+    assert not codes(keys, hyperplanes(0, keys, seed=4)).any()

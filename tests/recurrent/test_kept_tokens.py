@@ -106,3 +106,24 @@ def test_sizes_are_checked() -> None:
         build("bmojo", dim=8, heads=2, window=0)
     with pytest.raises(ValueError, match="at least one token"):
         build("hax", dim=8, heads=2, bucket=0, selected=0)
+
+
+def test_hax_of_one_bucket_is_a_window() -> None:
+    torch.manual_seed(0)
+    layer = build("hax", dim=6, heads=2, size=4, bits=0, bucket=5, selected=0, chunk=8).double()
+    assert isinstance(layer, Hashed)
+    q, k = torch.randn(2, 1, 2, 30, 4, dtype=torch.float64)
+    v, steps = torch.randn(1, 2, 30, 3, dtype=torch.float64), torch.rand(1, 2, 30, dtype=torch.float64)
+    fresh = layer.initial(1)
+    got, after = layer.remember(q, k, v, steps, fresh, None)
+    plain, _ = layer.scanned(q, k, v, steps, fresh["memory"])
+    x = v.transpose(1, 2).flatten(2)[0]
+    asked, key = layer.branch(x).chunk(2, -1)
+    means = asked.cumsum(0) / torch.arange(1, 31)[:, None]
+    score = layer.score(torch.cat([key, means], -1)).squeeze(-1)
+    for t in range(30):
+        seen = list(range(max(0, t - 4), t + 1))
+        weights = F.softmax(key[seen] @ asked[t] / 2 + F.logsigmoid(score[seen]), 0)
+        want = plain[0, :, t] + layer.scale[:, 0] * (weights @ x[seen]).reshape(2, 3)
+        assert torch.allclose(got[0, :, t], want)
+    assert after["kept"].shape[1] == 5

@@ -5,6 +5,9 @@ from __future__ import annotations
 ONLINE = {"window": 1, "max_rate": 0.5}
 """What makes Titans' rule of ATLAS' windows: the largest step is the best of .5, 1 and 2 for it."""
 
+LATEST: dict[str, float] = {"bits": 0, "selected": 0}
+"""What makes a window of HAX: one bucket, so that the latest tokens are held whatever they say."""
+
 EQUAL_BYTES: dict[str, dict[str, float]] = {
     "attention": {},
     "sliding-window": {"window": 14},
@@ -31,6 +34,7 @@ EQUAL_BYTES: dict[str, dict[str, float]] = {
     "mamba": {"size": 26},
     "longmamba": {"size": 26},
     "hax": {"size": 8, "bits": 2, "bucket": 3, "selected": 4},
+    "hax-window": {"size": 8, "bucket": 16} | LATEST,
     "bmojo": {"key_dim": 8, "value_dim": 8, "window": 9, "storage": 16},
     "stuffed-mamba": {"size": 8, "window": 13},
     "deep-transformer": {"window": 14},
@@ -64,6 +68,7 @@ SMALLER: dict[str, dict[str, dict[str, float]]] = {
         "mamba": {"size": 12},
         "longmamba": {"size": 12},
         "hax": {"size": 4, "bits": 2, "bucket": 1, "selected": 3},
+        "hax-window": {"size": 4, "bucket": 7} | LATEST,
         "bmojo": {"key_dim": 6, "value_dim": 8, "window": 4, "storage": 8},
         "stuffed-mamba": {"size": 4, "window": 5},
         "deep-transformer": {"window": 5},
@@ -94,6 +99,7 @@ SMALLER: dict[str, dict[str, dict[str, float]]] = {
         "mamba": {"size": 5},
         "longmamba": {"size": 5},
         "hax": {"size": 2, "bits": 1, "bucket": 1, "selected": 1},
+        "hax-window": {"size": 2, "bucket": 3} | LATEST,
         "bmojo": {"key_dim": 4, "value_dim": 4, "window": 4, "storage": 6},
         "stuffed-mamba": {"size": 2, "window": 2},
         "deep-transformer": {"window": 3, "key_dim": 10, "value_dim": 12},
@@ -115,6 +121,8 @@ def sized(layer: str, size: int) -> dict[str, float]:
         return {"head_dim": size}
     if layer == "atlas-online":
         return sized("atlas", size) | ONLINE
+    if layer == "hax-window":
+        return sized("hax", size) | {"bucket": 96} | LATEST
     if layer in ("based", "jrt", "atlas"):
         return {"key_dim": size // 2, "value_dim": size}
     return {"key_dim": size, "value_dim": size}

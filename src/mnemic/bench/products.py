@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 _PRODUCTS = frozenset(
     (
-        torch.matmul, torch.bmm, torch.mm, torch.baddbmm, torch.addmm, torch.einsum, torch.conv1d,
+        torch.matmul, torch.bmm, torch.mm, torch.baddbmm, torch.addmm, torch.einsum, torch.conv1d, torch.conv2d,
         Tensor.matmul, Tensor.bmm, Tensor.mm, Tensor.__matmul__, Tensor.__rmatmul__, functional.linear,
         functional.scaled_dot_product_attention,
     )

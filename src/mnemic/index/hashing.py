@@ -19,18 +19,21 @@ def hyperplanes(bits: int, keys: Array, seed: int) -> Array:
     """[d, bits] random directions for `keys` [..., n, d], in their library and type.
 
     Raises:
-        ValueError: not 1 to 62 bits.
+        ValueError: not 0 to 62 bits.
     """
-    if not 1 <= bits <= 62:
-        raise ValueError(f"a bucket number holds 1 to 62 bits, not {bits}")
+    if not 0 <= bits <= 62:
+        raise ValueError(f"a bucket number holds 0 to 62 bits, not {bits}")
     return like(np.random.default_rng(seed).standard_normal((keys.shape[-1], bits)), keys)
 
 
 def codes(keys: Array, planes: Array) -> Array:
-    """[..., n] int64 bucket numbers in [0, 2^bits) of `keys` [..., n, d], for `planes` [(...,) d, bits]."""
+    """[..., n] int64 bucket numbers in [0, 2^bits) of `keys` [..., n, d], for `planes` [(...,) d, bits].
+
+    No planes make one bucket of all.
+    """
     xp = namespace(keys)
     signs = xp.asarray(keys @ planes > 0, dtype=xp.int64)
-    number = signs[..., 0]
-    for bit in range(1, signs.shape[-1]):
+    number = xp.zeros_like(keys[..., 0], dtype=xp.int64)
+    for bit in range(signs.shape[-1]):
         number = (number << 1) + (signs[..., bit] ^ (number & 1))
     return number

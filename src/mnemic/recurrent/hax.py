@@ -28,13 +28,14 @@ from mnemic.types import Claim
 
 PAPER = 90
 CLAIM = Claim(
-    says="at equal state bytes a state space with tokens found by hashing recalls more than without",
+    says="at equal state bytes tokens kept for what they say recall more of keys in contexts than the latest",
     task="recurrent",
+    options={"task": "joint"},
     method="hax",
-    baseline="mamba",
+    baseline="hax-window",
     sabotage="hax-emptied",
     metric="accuracy",
-    budget="4,160 to 4,800 bytes of state, the same steps of training",
+    budget="8,840 bytes of state in 2 blocks, the same steps of training",
 )
 
 
@@ -125,7 +126,7 @@ def layer(
     """A layer.
 
     Args:
-        bits: of a hash; there are 2^bits buckets.
+        bits: of a hash; there are 2^bits buckets. With none and nothing selected: a window of r tokens.
         bucket: r, latest tokens of a bucket that are held.
         selected: m, tokens held for their score.
         size, expand, conv, chunk: as in `Selective`.

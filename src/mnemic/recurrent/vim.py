@@ -6,8 +6,7 @@
 
 Both directions share W_i and W_o and have their own convolution, A, B, C, D and Delta; the backward one runs on
 the flipped sequence. This is the layer: patches, positions and a class token in the middle are the model's.
-In the algebra: structure vector per channel; attentional bias dot product; retention diagonal gate; computed by
-`chunked` with channels as heads, C as queries, B as keys and one value.
+In the algebra: structure vector per channel; attentional bias dot product; retention diagonal gate.
 Zhu et al. 2024, paper 16.
 """
 
@@ -19,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnemic.recurrent.engine import vector
 from mnemic.recurrent.engine.encoder import Encoder
-from mnemic.recurrent.engine.linear import chunked
 from mnemic.recurrent.engine.parts import ShortConv, wide
 
 PAPER = 16
@@ -48,15 +47,12 @@ class Direction(nn.Module):
         x, _ = self.conv(x, x.new_zeros(x.shape[0], width - 1, inner), None)
         low, keys, queries = self.select(x).split([self.rank, self.states, self.states], -1)
         with torch.autocast(x.device.type, enabled=False):
-            delta = F.softplus(wide(self.step(low.to(self.step.weight.dtype)))).mT  # [batch, inner, length]
-            values = delta * wide(x).mT
-            log_decay = (
-                -delta[..., None] * wide(self.log_speed).exp()[:, None]
-            )  # [batch, inner, length, states]
-            queries, keys = (wide(each)[:, None].expand_as(log_decay) for each in (queries, keys))
-            state = values.new_zeros(x.shape[0], inner, self.states, 1)
-            read, _ = chunked(queries, keys, values[..., None], state, log_decay, chunk=self.chunk)
-            return (read.squeeze(-1).mT + wide(self.through) * wide(x)).to(x.dtype)
+            delta = F.softplus(wide(self.step(low.to(self.step.weight.dtype))))
+            x = wide(x)
+            seen = vector.read(
+                delta, wide(self.log_speed).exp(), wide(keys), wide(queries), delta * x, chunk=self.chunk
+            )
+            return (seen + wide(self.through) * x).to(low.dtype)
 
 
 class BidirectionalMamba(Encoder):
@@ -84,6 +80,6 @@ def layer(
 
     Args:
         expansion: inner channels per channel; states: numbers remembered by each.
-        conv: width of the short convolutions; chunk: tokens computed side by side.
+        conv: width of the short convolutions; chunk: tokens between states kept for the gradient.
     """
     return BidirectionalMamba(dim, expansion=expansion, states=states, conv=conv, chunk=chunk)

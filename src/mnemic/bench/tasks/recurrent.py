@@ -39,14 +39,15 @@ over all blocks, short convolutions included; those of attention, which grow, ar
 `extra.learnt` is the accuracy along training, so that a layer that was still learning can be told from one
 that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
 "jrt" reads what is told ahead and then as ever, "jrt-prompt" is based reading it twice; its steps are as
-many, its texts longer; "atlas-online" is atlas with a window of one token, the rule of Titans, and larger maps
-in as many bytes. --option preset=minutes: every layer at about 4.5 KiB of state a block, one start;
-preset=hour: the same (associative recall: with twice the steps), every layer but attention also at half and a
-quarter of these bytes ("X-half", "X-quarter"); preset=hours: three sizes, three starts. Where gates start
-(momentum of Titans and ATLAS), the sharpness of "deep-transformer", steps of Memora, Moneta, LaCT and
-"atlas-online" and the gate of "titans-gate" were chosen with 300 to 600 steps of other starts on sequences of
-another seed than those reported; what "titans-context" learns, and that networks forget back to what they began
-with, with other starts trained on other sequences, but tested on these.
+many, its texts longer; "atlas-online" is atlas with a window of one token, the rule of Titans, and larger
+maps in as many bytes; "hax-window" is hax with as many tokens kept, but the latest. --option preset=minutes:
+every layer at about 4.5 KiB of state a block, one start; preset=hour: the same (associative recall: with
+twice the steps), every layer but attention also at half and a quarter of these bytes ("X-half", "X-quarter");
+preset=hours: three sizes, three starts. Where gates start (momentum of Titans and ATLAS), the sharpness of
+"deep-transformer", steps of Memora, Moneta, LaCT and "atlas-online" and the gate of "titans-gate" were chosen
+with 300 to 600 steps of other starts on sequences of another seed than those reported; what "titans-context"
+learns, and that networks forget back to what they began with, with other starts trained on other sequences,
+but tested on these.
 --option layers=a,b for some, starts=3 and steps=2000 for other numbers of them than the preset's. A model that
 was trained to its end is not trained again when a run goes on.
 """
@@ -54,8 +55,8 @@ was trained to its end is not trained again when a run goes on.
 Shape = Mapping[str, float]
 TEST_SEED = 10**6
 AT_ONCE = 50  # test sequences read side by side
-VARIANTS = {"jrt": "jrt", "jrt-prompt": "based", "atlas-online": "atlas"}
-"""Systems that are a layer which reads what is told twice, or learns by another rule."""
+VARIANTS = {"jrt": "jrt", "jrt-prompt": "based", "atlas-online": "atlas", "hax-window": "hax"}
+"""Systems that are a layer which reads what is told twice, learns by another rule or keeps other tokens."""
 
 
 @dataclass(frozen=True)

@@ -6,28 +6,30 @@ import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mnemic.bench.runner import Options, Outcome
 from mnemic.bench.training import fingerprint
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mnemic.recurrent import State
-    from mnemic.recurrent.engine.layer import Layer
+    from torch import Tensor, nn
 
 NAME = "recurrent_numerics"
 FOLDER = None
 PROTOCOL = """
 Every layer at its default settings (width 64, 2 heads), parameters and inputs in bfloat16, learns to say at
 every token what stood 8 tokens before: steps of AdamW on random sequences, batch 8, length 256. `finite` is 1
-if loss, gradients and states were finite at every step taken; `steps` is how many were, `loss` the mean of the
-last tenth. A case is a start. --option steps=10000; length=256; seconds=S: a layer stops after so many seconds
-of processor time, and `steps` says how far it came; layers=a,b for some; device=cuda. On a processor, products
-of bfloat16 have sums in float32 and are rounded once, as matrix units make them (mnemic.bench.products). A
-layer that was trained to its end is not trained again when a run goes on.
+if loss, gradients and states were finite at every step taken; `steps` is how many were, `loss` the mean of
+the last tenth. A case is a start. Encoders are asked the same, jrt after it has read ahead, vig of an image
+as square as the length allows; order-matters, which answers with no token for a token, points to the 8
+members with the highest first number, in order. --option steps=10000; length=256; seconds=S: a layer stops
+after so many seconds of processor time, and `steps` says how far it came; layers=a,b for some; device=cuda.
+On a processor, products of bfloat16 have sums in float32 and are rounded once, as matrix units make them
+(mnemic.bench.products). A layer that was trained to its end is not trained again when a run goes on.
 """
+
+
+HEADLESS = ("order-matters", "vim")
 
 
 def run(data: Path | None, options: Options) -> Outcome:
@@ -35,7 +37,7 @@ def run(data: Path | None, options: Options) -> Outcome:
 
     steps, length = int(options.extra.get("steps", 10_000)), int(options.extra.get("length", 256))
     seconds = float(options.extra.get("seconds", math.inf))
-    layers = options.extra["layers"].split(",") if "layers" in options.extra else names()
+    layers = options.extra["layers"].split(",") if "layers" in options.extra else [*names(), *names("encoder")]
     device = options.extra.get("device", "cpu")
     systems = {
         layer: [{"id": f"start-{options.seed}"} | measure(layer, steps, length, seconds, device, options)]
@@ -50,10 +52,8 @@ def measure(
     """Train one layer, unless that was done before."""
     import torch
 
-    from mnemic.recurrent import build
-
     torch.manual_seed(options.seed)
-    layer = build(name, dim=64, heads=2).to(device, torch.bfloat16)
+    layer = fresh(name, 64).to(device, torch.bfloat16)
     what: dict[str, Any] = {
         "bench": NAME,
         "layer": name,
@@ -67,7 +67,14 @@ def measure(
     return options.kept(what, lambda: train(layer, steps, length, seconds))
 
 
-def train(layer: Layer, steps: int, length: int, seconds: float = math.inf) -> dict[str, Any]:
+def fresh(name: str, dim: int) -> nn.Module:
+    """A layer of 2 heads, where it has heads."""
+    from mnemic.recurrent import build
+
+    return build(name, dim, **({} if name in HEADLESS else {"heads": 2}))
+
+
+def train(layer: nn.Module, steps: int, length: int, seconds: float = math.inf) -> dict[str, Any]:
     """Train until the last step, the first that is not finite, or out of time."""
     import torch
 
@@ -78,12 +85,11 @@ def train(layer: Layer, steps: int, length: int, seconds: float = math.inf) -> d
     finite, begun = True, time.process_time()
     with Rounded() if next(layer.parameters()).device.type == "cpu" else nullcontext():
         while len(losses) < steps and time.process_time() - begun < seconds:
-            loss, state = echo(layer, length)
+            loss, states = echo(layer, length)
             adam.zero_grad()
             torch.autograd.backward(loss)
             norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
-            numbers = [loss, norm, *(t for t in state.tensors.values() if t.is_floating_point())]
-            finite = all(bool(torch.isfinite(t).all()) for t in numbers)
+            finite = all(bool(torch.isfinite(t).all()) for t in (loss, norm, *states))
             if not finite:
                 break
             adam.step()
@@ -96,10 +102,26 @@ def train(layer: Layer, steps: int, length: int, seconds: float = math.inf) -> d
     }
 
 
-def echo(layer: Layer, length: int, batch: int = 8) -> tuple[Tensor, State]:
+def echo(layer: nn.Module, length: int, batch: int = 8) -> tuple[Tensor, list[Tensor]]:
     """The error at saying what stood 8 tokens before, over fresh random sequences, and the last state."""
     import torch
 
-    x = torch.randn(batch, length, layer.dim, dtype=torch.bfloat16, device=next(layer.parameters()).device)
-    y, state = layer(x)
-    return (y[:, 8:].float() - x[:, :-8].float()).square().mean(), state
+    from mnemic.recurrent.jrt import PrefixLinear
+    from mnemic.recurrent.order_matters import SetReader
+    from mnemic.recurrent.vig import GatedImage
+    from mnemic.recurrent.vim import BidirectionalMamba
+
+    device = next(layer.parameters()).device
+    x = torch.randn(batch, length, cast(int, layer.dim), dtype=torch.bfloat16, device=device)
+    if isinstance(layer, SetReader):
+        return -layer.write(x, x[..., 0].topk(min(8, length)).indices).float().mean(), []
+    states: list[Tensor] = []
+    if isinstance(layer, BidirectionalMamba):
+        y = layer(x)
+    elif isinstance(layer, GatedImage):
+        rows = max(rows for rows in range(1, math.isqrt(length) + 1) if length % rows == 0)
+        y = layer(x.reshape(batch, rows, -1, x.shape[-1])).flatten(1, 2)
+    else:
+        y, state = layer(x, layer.ahead(x)) if isinstance(layer, PrefixLinear) else layer(x)
+        states = [tensor for tensor in state.tensors.values() if tensor.is_floating_point()]
+    return (y[:, 8:].float() - x[:, :-8].float()).square().mean(), states
