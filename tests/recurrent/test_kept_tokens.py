@@ -61,9 +61,13 @@ def test_bmojo_attends_to_its_window_its_surprises_and_its_state_in_one_softmax(
     assert kept_old > 10
 
 
-def test_hax_attends_to_the_latest_of_its_bucket_and_the_highest_scores_alone() -> None:
+@pytest.mark.parametrize(("bits", "bucketed", "selected"), [(2, 2, 3), (0, 5, 0)], ids=["hashed", "window"])
+def test_hax_attends_to_the_latest_of_its_bucket_and_the_highest_scores_alone(
+    bits: int, bucketed: int, selected: int
+) -> None:
     torch.manual_seed(0)
-    layer = build("hax", dim=6, heads=2, size=4, bits=2, bucket=2, selected=3, chunk=8).double()
+    sizes = {"bits": bits, "bucket": bucketed, "selected": selected}
+    layer = build("hax", dim=6, heads=2, size=4, chunk=8, **sizes).double()
     assert isinstance(layer, Hashed)
     q, k = torch.randn(2, 1, 2, 30, 4, dtype=torch.float64)
     v, steps = torch.randn(1, 2, 30, 3, dtype=torch.float64), torch.rand(1, 2, 30, dtype=torch.float64)
@@ -81,8 +85,8 @@ def test_hax_attends_to_the_latest_of_its_bucket_and_the_highest_scores_alone() 
     score = layer.score(torch.cat([key, mean_asked], -1)).squeeze(-1)
     by_hash = 0
     for t in range(30):
-        same = [j for j in range(t + 1) if bucket[j] == place[t]][-2:]
-        best = sorted(range(t + 1), key=lambda j: -float(score[j].detach()))[:3]
+        same = [j for j in range(t + 1) if bucket[j] == place[t]][-bucketed:]
+        best = sorted(range(t + 1), key=lambda j: -float(score[j].detach()))[:selected]
         by_hash += bool(set(same) - set(best))
         seen = sorted({*same, *best})
         weights = F.softmax(key[seen] @ asked[t] / 2 + F.logsigmoid(score[seen]), 0)
@@ -106,24 +110,3 @@ def test_sizes_are_checked() -> None:
         build("bmojo", dim=8, heads=2, window=0)
     with pytest.raises(ValueError, match="at least one token"):
         build("hax", dim=8, heads=2, bucket=0, selected=0)
-
-
-def test_hax_of_one_bucket_is_a_window() -> None:
-    torch.manual_seed(0)
-    layer = build("hax", dim=6, heads=2, size=4, bits=0, bucket=5, selected=0, chunk=8).double()
-    assert isinstance(layer, Hashed)
-    q, k = torch.randn(2, 1, 2, 30, 4, dtype=torch.float64)
-    v, steps = torch.randn(1, 2, 30, 3, dtype=torch.float64), torch.rand(1, 2, 30, dtype=torch.float64)
-    fresh = layer.initial(1)
-    got, after = layer.remember(q, k, v, steps, fresh, None)
-    plain, _ = layer.scanned(q, k, v, steps, fresh["memory"])
-    x = v.transpose(1, 2).flatten(2)[0]
-    asked, key = layer.branch(x).chunk(2, -1)
-    means = asked.cumsum(0) / torch.arange(1, 31)[:, None]
-    score = layer.score(torch.cat([key, means], -1)).squeeze(-1)
-    for t in range(30):
-        seen = list(range(max(0, t - 4), t + 1))
-        weights = F.softmax(key[seen] @ asked[t] / 2 + F.logsigmoid(score[seen]), 0)
-        want = plain[0, :, t] + layer.scale[:, 0] * (weights @ x[seen]).reshape(2, 3)
-        assert torch.allclose(got[0, :, t], want)
-    assert after["kept"].shape[1] == 5
