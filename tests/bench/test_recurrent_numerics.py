@@ -44,3 +44,28 @@ def test_a_layer_out_of_time_says_how_far_it_came_and_one_done_is_not_trained_ag
     monkeypatch.setattr(recurrent_numerics, "train", lambda *given: pytest.fail("trained again"))
     (again,) = rows()
     assert again["loss"] == pytest.approx(done["loss"], abs=1e-5)
+
+
+def test_a_training_that_was_cut_off_goes_on_as_if_it_had_not_been(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def trained(kept: Path | None) -> dict[str, float]:
+        torch.manual_seed(0)
+        layer = recurrent_numerics.fresh("delta-rule", 16).to(torch.bfloat16)
+        return recurrent_numerics.train(layer, 9, 16, kept=kept, every=2)
+
+    whole, kept = trained(None), tmp_path / "so far"
+    drawn, echo = [], recurrent_numerics.echo
+
+    def cut(*given: object) -> object:
+        drawn.append(given)
+        if len(drawn) == 6:
+            raise KeyboardInterrupt
+        return echo(*given)
+
+    monkeypatch.setattr(recurrent_numerics, "echo", cut)
+    with pytest.raises(KeyboardInterrupt):
+        trained(kept)
+    assert trained(kept) == whole
+    assert len(drawn) == 6 + 9 - 4
+    assert not any(tmp_path.iterdir())

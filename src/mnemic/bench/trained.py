@@ -32,8 +32,7 @@ class Trained:
 
     def of(self, what: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `make` gives, as JSON: made once for everything that `what` says, and read then."""
-        written = json.dumps(dict(what) | {"version": __version__}, sort_keys=True)
-        name = f"{hashlib.sha256(written.encode()).hexdigest()[:32]}.json"
+        written, name = _named(what)
         path = self.folder / name
         if not path.exists():
             earlier = self._archived.get(name)
@@ -41,6 +40,11 @@ class Trained:
         self._used.add(name)
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]  # rounded, each time
         return result
+
+    def unfinished(self, what: Mapping[str, Any]) -> Path:
+        """Where a training that takes long may keep how far it came."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / _named(what)[1].replace(".json", ".unfinished")
 
     def pack(self) -> None:
         """Add all that was asked for to the archive, whole or not at all."""
@@ -54,6 +58,12 @@ class Trained:
             for name in sorted(texts):  # without dates: the same results are the same bytes
                 packed.writestr(ZipInfo(name), texts[name], ZIP_DEFLATED)
         draft.replace(self.archive)
+
+
+def _named(what: Mapping[str, Any]) -> tuple[str, str]:
+    """All a result depends on, written down, and the name of its file."""
+    written = json.dumps(dict(what) | {"version": __version__}, sort_keys=True)
+    return written, f"{hashlib.sha256(written.encode()).hexdigest()[:32]}.json"
 
 
 def _archived(path: Path) -> dict[str, bytes]:

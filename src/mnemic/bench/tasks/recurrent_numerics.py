@@ -25,7 +25,8 @@ as square as the length allows; order-matters, which answers with no token for a
 members with the highest first number, in order. --option steps=10000; length=256; seconds=S: a layer stops
 after so many seconds of processor time, and `steps` says how far it came; layers=a,b for some; device=cuda.
 On a processor, products of bfloat16 have sums in float32 and are rounded once, as matrix units make them
-(mnemic.bench.products). A layer that was trained to its end is not trained again when a run goes on.
+(mnemic.bench.products). A layer that was trained to its end is not trained again when a run goes on; one that
+was cut off goes on from its last 500 steps.
 """
 
 
@@ -64,7 +65,8 @@ def measure(
     what |= {"seconds": seconds} if seconds < math.inf else {}
     what |= {"device": device} if device != "cpu" else {"products": "rounded"}
     what["first"] = fingerprint(layer, lambda step: echo(layer, length)[0])
-    return options.kept(what, lambda: train(layer, steps, length, seconds))
+    kept = options.trained.unfinished(what)
+    return options.kept(what, lambda: train(layer, steps, length, seconds, kept=kept))
 
 
 def fresh(name: str, dim: int) -> nn.Module:
@@ -74,8 +76,15 @@ def fresh(name: str, dim: int) -> nn.Module:
     return build(name, dim, **({} if name in HEADLESS else {"heads": 2}))
 
 
-def train(layer: nn.Module, steps: int, length: int, seconds: float = math.inf) -> dict[str, Any]:
-    """Train until the last step, the first that is not finite, or out of time."""
+def train(
+    layer: nn.Module, steps: int, length: int, seconds: float = math.inf, *, kept: Path | None = None,
+    every: int = 500,
+) -> dict[str, Any]:  # fmt: skip
+    """Train until the last step, the first that is not finite, or out of time.
+
+    Where `kept` is given, all that the next step depends on is written there at `every` so many steps, and a
+    training that was cut off goes on from it as if it had not been.
+    """
     import torch
 
     from mnemic.bench.products import Rounded
@@ -83,6 +92,12 @@ def train(layer: nn.Module, steps: int, length: int, seconds: float = math.inf) 
     adam = torch.optim.AdamW(layer.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
     losses: list[float] = []
     finite, begun = True, time.process_time()
+    if kept is not None and kept.exists():
+        held = torch.load(kept, weights_only=True)
+        layer.load_state_dict(held["layer"])
+        adam.load_state_dict(held["adam"])
+        torch.set_rng_state(held["random"])
+        losses = held["losses"]
     with Rounded() if next(layer.parameters()).device.type == "cpu" else nullcontext():
         while len(losses) < steps and time.process_time() - begun < seconds:
             loss, states = echo(layer, length)
@@ -94,6 +109,16 @@ def train(layer: nn.Module, steps: int, length: int, seconds: float = math.inf) 
                 break
             adam.step()
             losses.append(float(loss.detach()))
+            if kept is not None and len(losses) % every == 0:
+                held = {
+                    "layer": layer.state_dict(), "adam": adam.state_dict(), "random": torch.get_rng_state(),
+                    "losses": losses,
+                }  # fmt: skip
+                draft = kept.with_suffix(".part")
+                torch.save(held, draft)
+                draft.replace(kept)
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     late = losses[-max(len(losses) // 10, 1) :]
     return {
         "finite": float(finite),
@@ -111,8 +136,8 @@ def echo(layer: nn.Module, length: int, batch: int = 8) -> tuple[Tensor, list[Te
     from mnemic.recurrent.vig import GatedImage
     from mnemic.recurrent.vim import BidirectionalMamba
 
-    device = next(layer.parameters()).device
-    x = torch.randn(batch, length, cast(int, layer.dim), dtype=torch.bfloat16, device=device)
+    x = torch.randn(batch, length, cast(int, layer.dim), dtype=torch.bfloat16)
+    x = x.to(next(layer.parameters()).device)
     if isinstance(layer, SetReader):
         return -layer.write(x, x[..., 0].topk(min(8, length)).indices).float().mean(), []
     states: list[Tensor] = []
