@@ -35,6 +35,13 @@ def test_smaller_shapes_are_of_their_share_of_the_bytes_for_every_layer_but_atte
         assert abs(size - nbytes) <= 0.1 * nbytes, name
 
 
+@pytest.mark.parametrize("name", equal_bytes.EQUAL_BYTES)
+def test_every_system_has_a_shape_at_every_size_of_the_long_preset(name: str) -> None:
+    kind, sizes = recurrent.VARIANTS.get(name, name), recurrent.PRESETS["associative"]["hours"].sizes
+    small, *_, large = (build(kind, dim=32, heads=2, **equal_bytes.sized(name, size)) for size in sizes)
+    assert small.growing or small.state_bytes() < large.state_bytes()
+
+
 def test_every_system_is_scored_on_the_same_cases_and_beside_its_emptied_twin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

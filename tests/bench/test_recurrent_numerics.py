@@ -17,7 +17,7 @@ def test_a_layer_trains_in_bfloat16_and_stays_finite(name: str) -> None:
     layer = recurrent_numerics.fresh(name, 32).to(torch.bfloat16)
     result = recurrent_numerics.train(layer, 3, 70)
     assert result["finite"] == 1
-    assert result["loss"] < 5
+    assert result["loss"] < (5 if name == "order-matters" else 3)  # it says which of 70, the others a number
 
 
 def test_a_layer_that_overflows_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def sized(layer: str, size: int) -> dict[str, float]:
         return {"window": size}
     if layer == "gam":
         return {"conv": size}
-    if layer in ("lssl", "s4", "s4d", "mamba", "longmamba", "stuffed-mamba"):
+    if layer in ("lssl", "s4", "s4d", "mamba", "longmamba", "stuffed-mamba", "hax"):
         return {"size": size}
     if layer in ("moneta", "yaad", "memora"):
         return {"head_dim": size}

@@ -33,7 +33,7 @@ def codes(keys: Array, planes: Array) -> Array:
     """
     xp = namespace(keys)
     signs = xp.asarray(keys @ planes > 0, dtype=xp.int64)
-    number = xp.zeros_like(keys[..., 0], dtype=xp.int64)
-    for bit in range(signs.shape[-1]):
+    number = signs[..., :1].sum(-1)
+    for bit in range(1, signs.shape[-1]):
         number = (number << 1) + (signs[..., bit] ^ (number & 1))
     return number
