@@ -183,3 +183,15 @@ def test_segments_cut_every_row_at_its_own_borders_and_join_again(phase: list[in
             at %= 4
         assert read == lengths[row]
         assert at == int(segments.phase[row])
+
+
+@given(phase=st.integers(0, 3), length=st.integers(1, 11))
+def test_rows_cut_at_the_same_tokens_are_cut_as_any_others(phase: int, length: int) -> None:
+    x, begun = torch.randn(3, 2, length, 4), torch.full((3,), phase)
+    alike, any_rows = Segments(begun, None, length, 4), Segments(begun, torch.full((3,), length), length, 4)
+    assert alike.alike
+    assert not any_rows.alike
+    for (piece, full), (wanted, wanted_full) in zip(alike.cut(x), any_rows.cut(x), strict=True):
+        assert torch.equal(piece, wanted)
+        assert torch.equal(full, wanted_full)
+    assert torch.equal(alike.join([piece for piece, _ in alike.cut(x)]), x)

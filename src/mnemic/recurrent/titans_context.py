@@ -83,7 +83,7 @@ class MemoryAsContext(Plastic):
         for i, (piece, _) in enumerate(pieces.cut(torch.cat([q, k, v, asked], -1))):
             token, ask = torch.split(piece, [sum(sizes), 3], -1)
             q, k, v = torch.split(token, sizes, -1)
-            gate, counts = Gates(*ask.unbind(-1)), pieces.counts[i]
+            gate, counts = Gates(*ask.unbind(-1)), None if pieces.alike else pieces.counts[i]
             y, segment = self.attended(q, k, v, memory, counts)
             q, k, v = torch.split(token + y @ made, sizes, -1)
             q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
@@ -94,7 +94,7 @@ class MemoryAsContext(Plastic):
         return self.hears(x, pieces.join(near), pieces.join(far)), memory
 
     def attended(
-        self, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, counts: Tensor
+        self, q: Tensor, k: Tensor, v: Tensor, memory: Tensors, counts: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """y of tokens [batch, heads, length, ...] that lie in one segment, and the segment's tokens so far."""
         frozen = listed(memory, "frozen")

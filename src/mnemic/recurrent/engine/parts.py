@@ -161,11 +161,13 @@ class Segments:
     Attributes:
         phase: the same after these tokens.
         index: for every cut, which tokens it holds, [batch, width]; a row's own tokens are its first `counts`.
+        alike: whether every row is cut at the same tokens, all of them its own.
     """
 
     def __init__(self, phase: Tensor, lengths: Tensor | None, length: int, size: int) -> None:
         left = torch.full_like(phase, length) if lengths is None else lengths
         self.phase, self.length = (phase + left) % size, length
+        self.alike = lengths is None and bool((phase == phase[:1]).all())
         begin = torch.zeros_like(phase)
         self.index: list[Tensor] = []
         self.counts: list[Tensor] = []
@@ -184,11 +186,16 @@ class Segments:
     def cut(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """x [batch, heads, length, d] -> pieces [batch, heads, width, d], zero after a row's own tokens, and
         which rows [batch] end a segment with it."""
+        if self.alike:
+            yield from zip(torch.split(x, [index.shape[1] for index in self.index], 2), self.full, strict=True)
+            return
         for i, index in enumerate(self.index):
             yield picked(x, index) * self.own(i)[:, None, :, None], self.full[i]
 
     def join(self, pieces: Sequence[Tensor]) -> Tensor:
         """Answers to the pieces, put back to [batch, heads, length, d]; zero where a token is not real."""
+        if self.alike:
+            return torch.cat(list(pieces), 2)
         own = torch.cat([self.own(i) for i in range(len(self.index))], 1)
         index = torch.where(own, torch.cat(self.index, 1), self.length)
         joined = F.pad(torch.cat(list(pieces), 2), (0, 0, 0, 1))
