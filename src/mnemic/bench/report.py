@@ -24,7 +24,7 @@ def page(path: Path) -> Path:
         "",
         result["protocol"],
         "",
-        f"Cases: {result['part']}. Each cell: mean [95% bootstrap interval], n below. "
+        f"Cases: {result['part']}. Each cell: mean [95% bootstrap interval] of n cases. "
         f"The default settings are **{result['default']}**.",
         "",
         table(result["systems"]),
@@ -59,6 +59,8 @@ def table(systems: Mapping[str, Metrics]) -> str:
 def cell(value: Mapping[str, float] | None) -> str:
     if value is None:
         return ""
+    if value["n"] == 1:
+        return f"{number(value['value'])} n=1"
     return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}] n={value['n']}"
 
 
@@ -69,14 +71,15 @@ def number(value: float | None) -> str:
 
 
 def halves_table(result: Mapping[str, Any]) -> list[str]:
-    if not any(result.get("halves", {}).values()):
+    if not any(_of_some(each) for each in result.get("halves", {}).values()):
         return []
     title = f"{result['default']} on the half of the cases that settings were chosen on, and on the other:"
     return [title, "", table(result["halves"]), ""]
 
 
 def paired_table(result: Mapping[str, Any]) -> list[str]:
-    if not result["paired"]:
+    paired = {metric: some for metric, others in result["paired"].items() if (some := _of_some(others))}
+    if not paired:
         return []
     lines = [
         f"Paired with {result['default']} (its mean minus the other's, 95% interval, sign-flip p after Holm; "
@@ -85,13 +88,18 @@ def paired_table(result: Mapping[str, Any]) -> list[str]:
         "| metric | against | difference | p |",
         "|---|---|---|---|",
     ]
-    for metric, others in list(result["paired"].items())[:PAIRED]:
+    for metric, others in list(paired.items())[:PAIRED]:
         for system, each in others.items():
             lines.append(
                 f"| {metric} | {system} | {each['difference']:+.3f} [{each['low']:+.3f}, {each['high']:+.3f}] "
                 f"n={each['n']} | {each['p_holm']:.3g} |"
             )
     return [*lines, ""]
+
+
+def _of_some(values: Metrics) -> Metrics:
+    """Those that say more than one case does."""
+    return {name: each for name, each in values.items() if each["n"] > 1}
 
 
 def intervals_plot(result: Mapping[str, Any], path: Path, most: int = 6) -> Path:
