@@ -64,7 +64,7 @@ def test_every_task_is_asked_of_the_same_cases_whole_and_emptied(
     outcome = recurrent.run(None, runner.Options(extra=extra, quiet=True, cache=tmp_path))
     for rows in outcome.systems.values():
         assert [row["id"] for row in rows] == [f"start-0/sequence-{i}" for i in range(3)]
-        assert list(rows[0])[1:] == [*asked, "exact"]
+        assert list(rows[0]) == ["id", "start", *asked, "exact"]
     sizes = outcome.extra["state_bytes"]
     assert sizes["based"] == sizes["jrt"] == sizes["jrt-prompt"]
 

@@ -21,6 +21,26 @@ def test_scores_without_spread_have_an_interval_without_width() -> None:
     assert all(np.isnan(stats.interval(np.array([]))))
 
 
+def test_of_several_starts_the_interval_is_over_these_and_over_the_scores_of_each() -> None:
+    random = np.random.default_rng(4)
+    means, starts = np.array([0.2, 0.5, 0.9]), [name for name in "abc" for _ in range(80)]
+    scores = np.repeat(means, 80) + random.normal(0, 0.1, 240)
+    low, high = stats.interval(scores, starts)
+    chosen = np.array(list(itertools.product(range(3), repeat=3)))  # every draw of starts
+    own = np.array([scores[80 * i : 80 * i + 80] for i in range(3)])
+    centres, spreads = own.mean(1)[chosen].mean(1), (own.var(1)[chosen].sum(1) / 80) ** 0.5 / 3
+    grid = np.linspace(0, 1, 20_001)
+    below = peer.norm.cdf((grid[:, None] - centres) / spreads).mean(1)
+    assert (low, high) == pytest.approx((grid[below < 0.025][-1], grid[below > 0.975][0]), abs=0.01)
+    narrow = stats.interval(scores)
+    assert high - low > 3 * (narrow[1] - narrow[0])
+
+
+def test_scores_of_one_start_have_the_interval_of_scores_alone() -> None:
+    scores = np.random.default_rng(4).normal(0, 1, 50)
+    assert stats.interval(scores, ["0"] * 50) == stats.interval(scores)
+
+
 def test_few_pairs_are_tested_against_every_flip_of_signs() -> None:
     delta = np.array([0.3, -0.1, 0.5, 0.2, 0.0, 0.4])
     moved = delta[delta != 0]
@@ -49,6 +69,8 @@ def test_holm_by_hand() -> None:
 
 
 def test_only_cases_that_both_systems_have_are_compared() -> None:
-    mine = [{"id": "1", "m": 1.0}, {"id": "2", "m": None}, {"id": "3", "m": 0.5}]
+    mine = [{"id": "1", "m": 1.0}, {"id": "2", "m": None}, {"id": "3", "m": 0.5, "start": 2}]
     theirs = [{"id": "3", "m": 0.25}, {"id": "2", "m": 1.0}, {"id": "4", "m": 1.0}]
-    assert stats.differences(mine, theirs, "m").tolist() == [0.25]
+    delta, starts = stats.differences(mine, theirs, "m")
+    assert delta.tolist() == [0.25]
+    assert starts == ["2"]

@@ -101,8 +101,8 @@ def _sign(claim: Claim) -> int:
 def _difference(claim: Claim, outcome: runner.Outcome, system: str, seed: int) -> tuple[Any, float, float]:
     """Differences to the baseline, positive where the system is better, with their interval."""
     rows = outcome.systems
-    delta = _sign(claim) * stats.differences(rows[system], rows[claim.baseline], claim.metric)
-    return np.asarray(delta), *stats.interval(delta, seed=seed)
+    delta, starts = stats.differences(rows[system], rows[claim.baseline], claim.metric)
+    return _sign(claim) * delta, *stats.interval(_sign(claim) * delta, starts, seed=seed)
 
 
 def _mean(outcome: runner.Outcome, system: str, metric: str) -> float:

@@ -194,12 +194,12 @@ def run(name: str, data: Path | None = None, options: Options | None = None) -> 
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
-    """Metrics in the order in which rows first show them: every numeric value but the id."""
+    """Metrics in the order in which rows first show them: every numeric value but the id and the start."""
     seen = dict.fromkeys(
         key
         for row in rows
         for key, value in row.items()
-        if key != "id" and isinstance(value, int | float | np.number)
+        if key not in ("id", "start") and isinstance(value, int | float | np.number)
     )
     return list(seen)
 
@@ -208,8 +208,9 @@ def summary(rows: Sequence[Row], seed: int) -> dict[str, dict[str, float | int]]
     """Per metric: the mean over the cases that have it, its bootstrap interval, their number."""
     result = {}
     for metric in metric_names(rows):
-        scores = np.array(list(stats.column(rows, metric).values()))
-        low, high = stats.interval(scores, seed=seed)
+        cases = stats.column(rows, metric)
+        scores = np.array(list(cases.values()))
+        low, high = stats.interval(scores, stats.starts(rows, cases), seed=seed)
         result[metric] = {"value": float(scores.mean()), "low": low, "high": high, "n": len(scores)}
     return result
 
@@ -237,9 +238,9 @@ def paired(outcome: Outcome, seed: int) -> dict[str, dict[str, dict[str, float]]
         for system, rows in outcome.systems.items():
             if system == outcome.default:
                 continue
-            delta = stats.differences(default, rows, metric)
+            delta, starts = stats.differences(default, rows, metric)
             if len(delta):
-                low, high = stats.interval(delta, seed=seed)
+                low, high = stats.interval(delta, starts, seed=seed)
                 p = stats.paired_p(delta, seed=seed)
                 row[system] = {
                     "difference": float(delta.mean()),

@@ -21,11 +21,12 @@ PAPER = 105
 CLAIM = Claim(
     says="at equal state bytes features of degree two recall more than one positive feature a channel",
     task="recurrent",
-    method="based",
-    baseline="linear-attention",
-    sabotage="based-emptied",
+    options={"preset": "hour"},
+    method="based-half",
+    baseline="linear-attention-half",
+    sabotage="based-half-emptied",
     metric="accuracy",
-    budget="4,160 to 4,800 bytes of state, the same steps of training",
+    budget="2,080 to 2,400 bytes of state, the same steps of training",
 )
 
 

@@ -34,7 +34,8 @@ other way round) or passkey (digits told once, asked for at the end of texts of 
 the share of a sequence's questions answered right, `exact` 1 where all are. Every layer stands in the same
 model (embedding, `depth` blocks of layer and MLP, tied head), trained from the same start seed on the same
 sequences in the same order with the same AdamW; tested on sequences of another seed. A case is a test
-sequence. Chance in associative recall is one in the number of pairs. State bytes are those of one sequence
+sequence; intervals are over starts, where there are several, and over the sequences of each, p over sequences
+alone. Chance in associative recall is one in the number of pairs. State bytes are those of one sequence
 over all blocks, short convolutions included; those of attention, which grow, are taken after the test length.
 `extra.learnt` is the accuracy along training, so that a layer that was still learning can be told from one
 that is full. "X-emptied" is X, trained as ever, its state emptied between what is told and the questions.
@@ -209,13 +210,14 @@ def run(data: Path | None, options: Options) -> Outcome:
 def point(rows: list[dict[str, Any]], metric: str, seed: int) -> list[float]:
     """Mean and 95% interval of a metric."""
     scores = np.array([row[metric] for row in rows])
-    return [float(scores.mean()), *stats.interval(scores, seed=seed)] if len(scores) else []
+    starts = stats.starts(rows, (row["id"] for row in rows))
+    return [float(scores.mean()), *stats.interval(scores, starts, seed=seed)] if len(scores) else []
 
 
 def rows(shares: Mapping[str, list[float]], start: int, options: Options) -> list[dict[str, Any]]:
     """One row a test sequence: the share of right answers under every metric."""
     cases = [
-        {"id": f"start-{start}/sequence-{i}"} | dict(zip(shares, each, strict=True))
+        {"id": f"start-{start}/sequence-{i}", "start": start} | dict(zip(shares, each, strict=True))
         for i, each in enumerate(zip(*shares.values(), strict=True))
     ]
     return options.chosen(cases, lambda case: case["id"])
