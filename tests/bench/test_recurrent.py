@@ -69,6 +69,20 @@ def test_every_task_is_asked_of_the_same_cases_whole_and_emptied(
     assert sizes["based"] == sizes["jrt"] == sizes["jrt-prompt"]
 
 
+def test_recall_against_length_is_that_of_the_largest_state() -> None:
+    preset = recurrent.PRESETS["copying"]["minutes"]
+    rows = {
+        name: [{"id": "0"} | dict.fromkeys(preset.asked, share)]
+        for name, share in {"s4": 0.5, "s4-half": 0.25}.items()
+    }
+    curves = recurrent.plots(preset, {"s4": ["s4", "s4-half"]}, {"s4": 40, "s4-half": 20}, rows, 0)
+    assert [point[:2] for point in curves["recall against state bytes"]["lines"]["s4"]] == [
+        [20, 0.25],
+        [40, 0.5],
+    ]
+    assert {point[1] for point in curves["recall against length"]["lines"]["s4"]} == {0.5}
+
+
 def test_systems_that_read_twice_answer_as_their_own_readings_do() -> None:
     torch.manual_seed(0)
     model = Stack(20, [build("jrt", dim=8, heads=2, key_dim=2) for _ in range(2)])

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 Metrics = Mapping[str, Mapping[str, float]]
+Lines = Mapping[str, Sequence[Sequence[float]]]
 
 PAIRED = 6  # metrics whose paired comparisons a page shows
-COLOURS, MARKS = 10, "os^D"  # lines told apart by colour, then by mark
+TOGETHER, COLUMNS = 10, 6  # lines that one panel tells apart; panels side by side of more
 
 
 def page(path: Path) -> Path:
@@ -131,31 +132,65 @@ def intervals_plot(result: Mapping[str, Any], path: Path, most: int = 6) -> Path
 
 
 def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
-    """Lines of [x, y] or [x, y, low, high] points."""
-    plt = _pyplot()
-    figure, panel = plt.subplots(figsize=(6, 3.8))
-    many = len(curve["lines"]) > COLOURS
-    for i, (label, points) in enumerate(curve["lines"].items()):
-        x, y = [point[0] for point in points], [point[1] for point in points]
-        mark = MARKS[i // COLOURS % len(MARKS)]
-        (line,) = panel.plot(x, y, marker=mark, markersize=3, linewidth=1.3, label=label)
-        if points and len(points[0]) == 4:
-            low, high = [p[2] for p in points], [p[3] for p in points]
-            panel.fill_between(x, low, high, color=line.get_color(), alpha=0.15)
-            panel.vlines(x, low, high, color=line.get_color(), linewidth=0.8)
+    """Lines of [x, y] or [x, y, low, high] points; each of many has its own panel, all of them in grey."""
+    lines = {label: points for label, points in curve["lines"].items() if points}
+    figure = _together(lines, title, curve) if len(lines) <= TOGETHER else _apart(lines, title, curve)
+    slug = "".join(letter if letter.isalnum() else "-" for letter in title.lower()).strip("-")
+    return _save(figure, path.with_name(f"{path.stem}-{slug}.svg"))
+
+
+def _together(lines: Lines, title: str, curve: Mapping[str, Any]) -> Any:
+    figure, panel = _pyplot().subplots(figsize=(6, 3.8))
+    for label, points in lines.items():
+        _line(panel, points, label)
+    _scaled(panel, curve)
+    panel.set_xlabel(curve["x"])
+    panel.set_ylabel(curve["y"])
+    panel.set_title(title, fontsize=10)
+    if len(lines) > 1:
+        panel.legend(fontsize=7)
+    return figure
+
+
+def _apart(lines: Lines, title: str, curve: Mapping[str, Any]) -> Any:
+    rows = -(-len(lines) // COLUMNS)
+    size = (1.7 * COLUMNS, 0.8 + 1.35 * rows)
+    figure, grid = _pyplot().subplots(rows, COLUMNS, figsize=size, sharex=True, sharey=True)
+    panels = list(grid.flat)
+    gap = [float("nan")] * 2
+    all_x, all_y = zip(*(point[:2] for points in lines.values() for point in [*points, gap]), strict=True)
+    for panel, (label, points) in zip(panels, lines.items(), strict=False):
+        panel.plot(all_x, all_y, color="0.88", linewidth=0.5, zorder=1)
+        _line(panel, points, label)
+        panel.set_title(label, fontsize=7)
+    for panel in panels[len(lines) :]:
+        panel.set_visible(False)
+    for n, panel in enumerate(panels):
+        _scaled(panel, curve)
+        panel.minorticks_off()
+        panel.tick_params(labelsize=6, labelbottom=n + COLUMNS >= len(lines))
+    figure.suptitle(title, fontsize=10)
+    figure.supxlabel(curve["x"], fontsize=9)
+    figure.supylabel(curve["y"], fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def _line(panel: Any, points: Sequence[Sequence[float]], label: str) -> None:
+    x, y = [point[0] for point in points], [point[1] for point in points]
+    (line,) = panel.plot(x, y, marker="o", markersize=3, linewidth=1.3, label=label)
+    if len(points[0]) == 4:
+        low, high = [p[2] for p in points], [p[3] for p in points]
+        panel.fill_between(x, low, high, color=line.get_color(), alpha=0.15)
+        panel.vlines(x, low, high, color=line.get_color(), linewidth=0.8)
+
+
+def _scaled(panel: Any, curve: Mapping[str, Any]) -> None:
     if curve.get("log_x"):
         panel.set_xscale("log")
     if curve.get("log_y"):
         panel.set_yscale("log")
-    panel.set_xlabel(curve["x"])
-    panel.set_ylabel(curve["y"])
-    panel.set_title(title, fontsize=10)
     panel.grid(alpha=0.3)
-    if len(curve["lines"]) > 1:
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "ncols": 2} if many else {}
-        panel.legend(fontsize=7, **beside)
-    slug = "".join(letter if letter.isalnum() else "-" for letter in title.lower()).strip("-")
-    return _save(figure, path.with_name(f"{path.stem}-{slug}.svg"))
 
 
 def claims_board(results: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,33 +178,43 @@ def run(data: Path | None, options: Options) -> Outcome:
                     systems[system] += rows(shares, start, options)
                 sizes[name], learnt[f"{name}/{start}"] = trained["nbytes"], trained["learnt"]
     default = "gated-delta-rule" if "gated-delta-rule" in systems else next(iter(systems))
-    lines = {
-        layer: sorted([sizes[name], *point(systems[name], "accuracy", options.seed)] for name in members)
-        for layer, members in family.items()
-    }
-    curves = {
-        "recall against state bytes": {
-            "x": "state bytes of one sequence", "y": "accuracy", "log_x": True, "lines": lines
-        }
-    }  # fmt: skip
-    lengths = {metric: shape["length"] for metric, shape in preset.asked.items() if "length" in shape}
-    if len(lengths) > 1:
-        curves["recall against length"] = {
-            "x": f"tokens of the text, trained on {lengths['accuracy']:.0f}", "y": "accuracy", "log_x": True,
-            "lines": {
-                layer: [
-                    [length, *point(systems[members[-1]], metric, options.seed)]
-                    for metric, length in lengths.items()
-                    if not metric.endswith("near")
-                ]
-                for layer, members in family.items()
-            },
-        }  # fmt: skip
+    curves = plots(preset, family, sizes, systems, options.seed)
     return Outcome(
         systems,
         default,
         {"curves": curves, "state_bytes": sizes, "learnt": learnt, "preset": {"task": task} | vars(preset)},
     )
+
+
+def plots(
+    preset: Preset, family: Mapping[str, Sequence[str]], sizes: Mapping[str, int],
+    systems: Mapping[str, list[dict[str, Any]]], seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Recall against state bytes, a line a layer, and of its largest state against the length of the text."""
+    curves: dict[str, Any] = {
+        "recall against state bytes": {
+            "x": "state bytes of one sequence", "y": "accuracy", "log_x": True,
+            "lines": {
+                layer: sorted([sizes[name], *point(systems[name], "accuracy", seed)] for name in members)
+                for layer, members in family.items()
+            },
+        }
+    }  # fmt: skip
+    lengths = {
+        metric: shape["length"]
+        for metric, shape in preset.asked.items()
+        if "length" in shape and not metric.endswith("near")
+    }
+    if len(lengths) > 1:
+        largest = {layer: max(members, key=lambda name: sizes[name]) for layer, members in family.items()}
+        curves["recall against length"] = {
+            "x": f"tokens of the text, trained on {lengths['accuracy']:.0f}", "y": "accuracy", "log_x": True,
+            "lines": {
+                layer: [[length, *point(systems[name], metric, seed)] for metric, length in lengths.items()]
+                for layer, name in largest.items()
+            },
+        }  # fmt: skip
+    return curves
 
 
 def point(rows: list[dict[str, Any]], metric: str, seed: int) -> list[float]:
