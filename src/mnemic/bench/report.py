@@ -107,7 +107,7 @@ def _of_some(values: Metrics) -> Metrics:
 
 def intervals_plot(result: Mapping[str, Any], path: Path, most: int = 6) -> Path:
     """Means with their intervals, a panel a metric (the first `most` of them)."""
-    plt = _pyplot()
+    plt = pyplot()
     metrics = list(result["metrics"])[:most]
     systems = list(result["systems"])
     figure, panels = plt.subplots(
@@ -128,7 +128,7 @@ def intervals_plot(result: Mapping[str, Any], path: Path, most: int = 6) -> Path
         panel.grid(axis="x", alpha=0.3)
     panels[0][0].set_yticks(range(len(systems)), systems, fontsize=8)
     panels[0][0].invert_yaxis()
-    return _save(figure, path.with_suffix(".svg"))
+    return save_figure(figure, path.with_suffix(".svg"))
 
 
 def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
@@ -136,11 +136,11 @@ def curve_plot(title: str, curve: Mapping[str, Any], path: Path) -> Path:
     lines = {label: points for label, points in curve["lines"].items() if points}
     figure = _together(lines, title, curve) if len(lines) <= TOGETHER else _apart(lines, title, curve)
     slug = "".join(letter if letter.isalnum() else "-" for letter in title.lower()).strip("-")
-    return _save(figure, path.with_name(f"{path.stem}-{slug}.svg"))
+    return save_figure(figure, path.with_name(f"{path.stem}-{slug}.svg"))
 
 
 def _together(lines: Lines, title: str, curve: Mapping[str, Any]) -> Any:
-    figure, panel = _pyplot().subplots(figsize=(6, 3.8))
+    figure, panel = pyplot().subplots(figsize=(6, 3.8))
     for label, points in lines.items():
         _line(panel, points, label)
     _scaled(panel, curve)
@@ -155,7 +155,7 @@ def _together(lines: Lines, title: str, curve: Mapping[str, Any]) -> Any:
 def _apart(lines: Lines, title: str, curve: Mapping[str, Any]) -> Any:
     rows = -(-len(lines) // COLUMNS)
     size = (1.7 * COLUMNS, 0.8 + 1.35 * rows)
-    figure, grid = _pyplot().subplots(rows, COLUMNS, figsize=size, sharex=True, sharey=True)
+    figure, grid = pyplot().subplots(rows, COLUMNS, figsize=size, sharex=True, sharey=True)
     panels = list(grid.flat)
     gap = [float("nan")] * 2
     all_x, all_y = zip(*(point[:2] for points in lines.values() for point in [*points, gap]), strict=True)
@@ -218,7 +218,7 @@ def claims_board(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
@@ -232,7 +232,7 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
-    _pyplot().close(figure)
+    pyplot().close(figure)
     return path

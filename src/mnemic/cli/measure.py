@@ -103,7 +103,7 @@ def bench_command(
     docs: bool,
 ) -> None:
     """Measure: run the bench NAME (without one: list them) and print means with 95% intervals."""
-    from mnemic.bench import report, runner
+    from mnemic.bench import overview, report, runner
     from mnemic.bench.written import save
 
     if name is None:
@@ -120,6 +120,8 @@ def bench_command(
         stored = RESULTS / f"{result['task']}.json"
         save(result, stored)
         click.echo(f"wrote {report.page(stored)}", err=True)
+        if result["task"] in overview.RESULTS:
+            click.echo(f"wrote {overview.write(RESULTS)}", err=True)
     for system, metrics in result["systems"].items():
         click.echo(click.style(system, bold=system == result["default"]))
         for metric, value in metrics.items():
