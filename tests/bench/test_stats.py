@@ -69,7 +69,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_only_cases_that_both_systems_have_are_compared() -> None:
-    mine = [{"id": "1", "m": 1.0}, {"id": "2", "m": None}, {"id": "3", "m": 0.5, "start": 2}]
+    mine = [{"id": "1", "m": 1.0}, {"id": "2", "m": None}, {"id": "3", "m": 0.5, "start": "2"}]
     theirs = [{"id": "3", "m": 0.25}, {"id": "2", "m": 1.0}, {"id": "4", "m": 1.0}]
     delta, starts = stats.differences(mine, theirs, "m")
     assert delta.tolist() == [0.25]

@@ -9,6 +9,7 @@ from math import log
 from pathlib import Path
 from statistics import mean
 
+from mnemic.bench.equal_bytes import SMALLER
 from mnemic.bench.report import number, pyplot, save_figure
 from mnemic.types import MnemicError
 
@@ -82,9 +83,8 @@ def of(column: Column, systems: Mapping[str, Mapping[str, Mapping[str, float]]])
         for name, metrics in systems.items()
         if name.endswith(column.size) and column.metric in metrics
     }
-    return {
-        name: value for name, value in found.items() if not name.endswith(("-emptied", "-half", "-quarter"))
-    }
+    others = ("-emptied", *(f"-{part}" for part in SMALLER))
+    return {name: value for name, value in found.items() if not name.endswith(others)}
 
 
 def goodness(column: Column, values: Values) -> Values:

@@ -194,12 +194,12 @@ def run(name: str, data: Path | None = None, options: Options | None = None) -> 
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
-    """Metrics in the order in which rows first show them: every numeric value but the id and the start."""
+    """Metrics in the order in which rows first show them: every numeric value but the id."""
     seen = dict.fromkeys(
         key
         for row in rows
         for key, value in row.items()
-        if key not in ("id", "start") and isinstance(value, int | float | np.number)
+        if key != "id" and isinstance(value, int | float | np.number)
     )
     return list(seen)
 

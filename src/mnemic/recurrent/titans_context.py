@@ -83,7 +83,7 @@ class MemoryAsContext(Plastic):
         for i, (piece, _) in enumerate(pieces.cut(torch.cat([q, k, v, asked], -1))):
             token, ask = torch.split(piece, [sum(sizes), 3], -1)
             q, k, v = torch.split(token, sizes, -1)
-            gate, counts = Gates(*ask.unbind(-1)), None if pieces.alike else pieces.counts[i]
+            gate, counts = Gates(*ask.unbind(-1)), pieces.counts[i]
             y, segment = self.attended(q, k, v, memory, counts)
             q, k, v = torch.split(token + y @ made, sizes, -1)
             q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)

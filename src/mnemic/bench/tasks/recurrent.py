@@ -227,7 +227,7 @@ def point(rows: list[dict[str, Any]], metric: str, seed: int) -> list[float]:
 def rows(shares: Mapping[str, list[float]], start: int, options: Options) -> list[dict[str, Any]]:
     """One row a test sequence: the share of right answers under every metric."""
     cases = [
-        {"id": f"start-{start}/sequence-{i}", "start": start} | dict(zip(shares, each, strict=True))
+        {"id": f"start-{start}/sequence-{i}", "start": str(start)} | dict(zip(shares, each, strict=True))
         for i, each in enumerate(zip(*shares.values(), strict=True))
     ]
     return options.chosen(cases, lambda case: case["id"])

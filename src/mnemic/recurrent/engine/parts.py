@@ -160,8 +160,8 @@ class Segments:
 
     Attributes:
         phase: the same after these tokens.
-        index: for every cut, which tokens it holds, [batch, width]; a row's own tokens are its first `counts`.
-        alike: whether every row is cut at the same tokens, all of them its own.
+        index: for every cut, which tokens it holds, [batch, width], and in `own` whether they are the row's.
+        counts: how many of these, the first ones, are a row's own, [batch]; None: all of them, in every row.
     """
 
     def __init__(self, phase: Tensor, lengths: Tensor | None, length: int, size: int) -> None:
@@ -170,18 +170,17 @@ class Segments:
         self.alike = lengths is None and bool((phase == phase[:1]).all())
         begin = torch.zeros_like(phase)
         self.index: list[Tensor] = []
-        self.counts: list[Tensor] = []
+        self.own: list[Tensor] = []
+        self.counts: list[Tensor | None] = []
         self.full: list[Tensor] = []
         while not self.index or bool((left > 0).any()):
             count = torch.minimum(size - phase, left)
-            self.index.append(begin[:, None] + torch.arange(max(int(count.max()), 1), device=phase.device))
-            self.counts.append(count)
+            place = torch.arange(max(int(count.max()), 1), device=phase.device)
+            self.index.append(begin[:, None] + place)
+            self.own.append(place < count[:, None])
+            self.counts.append(None if self.alike else count)
             self.full.append((phase + count == size) & (count > 0))
             begin, left, phase = begin + count, left - count, (phase + count) % size
-
-    def own(self, i: int) -> Tensor:
-        """[batch, width]: whether a column of cut i is one of the row's own tokens."""
-        return torch.arange(self.index[i].shape[1], device=self.phase.device) < self.counts[i][:, None]
 
     def cut(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """x [batch, heads, length, d] -> pieces [batch, heads, width, d], zero after a row's own tokens, and
@@ -190,13 +189,13 @@ class Segments:
             yield from zip(torch.split(x, [index.shape[1] for index in self.index], 2), self.full, strict=True)
             return
         for i, index in enumerate(self.index):
-            yield picked(x, index) * self.own(i)[:, None, :, None], self.full[i]
+            yield picked(x, index) * self.own[i][:, None, :, None], self.full[i]
 
     def join(self, pieces: Sequence[Tensor]) -> Tensor:
         """Answers to the pieces, put back to [batch, heads, length, d]; zero where a token is not real."""
         if self.alike:
             return torch.cat(list(pieces), 2)
-        own = torch.cat([self.own(i) for i in range(len(self.index))], 1)
+        own = torch.cat(self.own, 1)
         index = torch.where(own, torch.cat(self.index, 1), self.length)
         joined = F.pad(torch.cat(list(pieces), 2), (0, 0, 0, 1))
         where = torch.full((len(own), self.length + 1), own.shape[1], device=own.device)
