@@ -75,6 +75,19 @@ def test_what_was_measured_once_has_no_interval_and_is_compared_with_nothing(tmp
     assert "Paired" not in text
 
 
+def test_repeats_of_one_measurement_are_neither_halved_nor_paired() -> None:
+    rows = {name: [{"id": f"r{n}", "ms": float(n)} for n in range(4)] for name in ("here", "there")}
+    outcome = runner.Outcome(rows, "here", repeats=True)
+    assert runner.halves(outcome, runner.Options()) == runner.paired(outcome, 0) == {}
+
+
+def test_small_numbers_are_kept_and_shown(tmp_path: Path) -> None:
+    save({"error": 3.14159e-7, "share": 0.123456789}, tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text()) == {"error": 3.14e-7, "share": 0.123457}
+    assert report.number(3.14e-7) == "3.1e-07"
+    assert report.number(0.0) == "0.000"
+
+
 def claim(**changes: Any) -> Claim:
     stated = {"says": "s", "task": "coins", "method": "good", "baseline": "bad", "sabotage": "twin"}
     return Claim(**(stated | {"metric": "right", "budget": "one coin"} | changes))

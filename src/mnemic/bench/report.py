@@ -73,6 +73,8 @@ def difference(value: Mapping[str, float]) -> str:
 def number(value: float | None) -> str:
     if value is None:
         return "-"
+    if 0 < abs(value) < 5e-4:
+        return f"{value:.1e}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 

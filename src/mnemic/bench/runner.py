@@ -108,11 +108,13 @@ class Outcome:
     """Rows per system: [{"id": case, metric: value or None, ...}], the first key of a row is its id.
 
     `default` names the system whose metrics stand at the top of the result; `extra` is any JSON beside it.
+    Where rows are `repeats` of one measurement no half of them was chosen on, and systems are not paired.
     """
 
     systems: Mapping[str, Sequence[Row]]
     default: str = "mnemic"
     extra: Mapping[str, Any] = field(default_factory=dict)
+    repeats: bool = False
 
 
 class Task(Protocol):
@@ -221,7 +223,7 @@ def halves(outcome: Outcome, options: Options) -> dict[str, dict[str, dict[str, 
     The half goes by a row's "case" where it has one (several questions of one article), else by its id.
     """
     rows = outcome.systems[outcome.default]
-    if options.part != "all":
+    if options.part != "all" or outcome.repeats:
         return {}
     return {
         name: summary([row for row in rows if half(str(row.get("case", row["id"]))) == name], options.seed)
@@ -233,7 +235,7 @@ def paired(outcome: Outcome, seed: int) -> dict[str, dict[str, dict[str, float]]
     """Per metric and other system: default minus other, its interval and Holm-adjusted p."""
     default = outcome.systems[outcome.default]
     result: dict[str, dict[str, dict[str, float]]] = {}
-    for metric in metric_names(default):
+    for metric in () if outcome.repeats else metric_names(default):
         row: dict[str, dict[str, float]] = {}
         for system, rows in outcome.systems.items():
             if system == outcome.default:

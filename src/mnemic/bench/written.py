@@ -11,7 +11,7 @@ import numpy as np
 
 
 def save(result: Mapping[str, Any] | Sequence[Any], path: Path) -> None:
-    """Write JSON whole or not at all, numbers to six places."""
+    """Write JSON whole or not at all, numbers to six places, or three digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(path.suffix + ".part")
     draft.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -24,5 +24,8 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
     if isinstance(value, float | np.floating):
-        return None if not np.isfinite(value) else round(float(value), 6)
+        number = float(value)
+        if not np.isfinite(number):
+            return None
+        return round(number, 6) if abs(number) >= 1e-4 else float(f"{number:.3g}")
     return value.item() if isinstance(value, np.generic) else value

@@ -111,7 +111,8 @@ class Selective(Layer):
         write = steps.unsqueeze(-1) * v
         if q.shape[-2] == 1:
             return loop(q, k, write, state, self.log_decay(steps))
-        return chunked(q, k, write, state, self.log_decay(steps), chunk=self.chunk)
+        token = self.project.weight.dtype
+        return chunked(q, k, write, state, self.log_decay(steps), chunk=self.chunk, token=token)
 
     def log_decay(self, steps: Tensor) -> Tensor:
         """dt A, [batch, heads, length] or, for a decay of every number, [batch, heads, length, size]."""

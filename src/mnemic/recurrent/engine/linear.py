@@ -5,7 +5,8 @@
     S <- S + k_t (rate_t (v_t - S^T k_t))^T          attentional bias: squared error (delta rule)
     o_t = S^T q_t
 
-`loop` is these lines. `chunked` computes the same in matrix products over chunks of C tokens. With
+`loop` is these lines. `chunked` computes the same over chunks of C tokens, in matrix products or, on a GPU, by
+the programs of `fused`. With
 D_ij = prod_{j<s<=i} decay_s and d_i = prod_{s<=i} decay_s inside the chunk, the writes R (rows r_j) are V for
 the dot product and, for the delta rule, the solution of
 
@@ -18,6 +19,10 @@ that nothing overflows and a decay of exp(-50) beside one of exp(0) costs no dig
 """
 
 from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -46,7 +51,7 @@ def loop(
 
 def chunked(
     q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None = None, rate: Tensor | None = None,
-    *, chunk: int = 32,
+    *, chunk: int = 32, token: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Read a sequence in chunks.
 
@@ -54,17 +59,32 @@ def chunked(
     log_decay <= 0, [..., length] or [..., length, key_dim] (dot product only); rate [..., length], given for
     the delta rule -> outputs [..., length, value_dim] and the new state.
 
+    Args:
+        chunk: tokens computed side by side; a GPU takes as many as suit it.
+        token: the type q, k and v came in; if bfloat16, a GPU multiplies them in it.
+
     Raises:
         ValueError: a decay per channel together with a rate.
     """
-    length = q.shape[-2]
-    diagonal = log_decay is not None and log_decay.dim() == k.dim()
-    if diagonal and rate is not None:
+    if rate is not None and log_decay is not None and log_decay.dim() == k.dim():
         raise ValueError(
             "a decay per key channel has no parallel form with the delta rule; decay per head instead"
         )
-    if length == 0:
+    if q.shape[-2] == 0:
         return v, state
+    if q.is_cuda and (fused := _fused()) is not None and fused.fits(q, v):
+        half = token == torch.bfloat16
+        out, state = fused.chunked(*(x.bfloat16() if half else x for x in (q, k, v)), state, log_decay, rate)
+        return out.to(v.dtype), state
+    return products(q, k, v, state, log_decay, rate, chunk)
+
+
+def products(
+    q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None, rate: Tensor | None, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """The same in matrix products, on any device."""
+    length = q.shape[-2]
+    diagonal = log_decay is not None and log_decay.dim() == k.dim()
     chunk = min(chunk, 1 << max(length - 1, 0).bit_length())
     q, k, v = (_cut(x, chunk) for x in (q, k, v))
     start: Tensor | None = None
@@ -95,6 +115,16 @@ def chunked(
         inside = attention @ writes
     out = inside + (since_start * q) @ starts
     return out.flatten(-3, -2)[..., :length, :], state
+
+
+@cache
+def _fused() -> ModuleType | None:
+    """The programs for GPUs, where Triton is installed (it comes with PyTorch for CUDA)."""
+    if find_spec("triton") is None:
+        return None
+    from mnemic.recurrent.engine import fused
+
+    return fused
 
 
 def _carried(total: Tensor | None, gains: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
