@@ -9,17 +9,17 @@ tf32 products, which keep float32's digits, or in one where PyTorch may do so to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
 import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from triton.runtime import driver
 
 from mnemic.recurrent.engine import linear_kernels as kernels
 
-WIDEST = 256  # key channels a program can hold
 MOST = 65535  # texts and heads, a grid's second side
 BLOCK = 64  # most value channels a program takes at a time
 WARPS = 4
@@ -27,10 +27,20 @@ BUSY = 64  # programs below which a GPU has idle multiprocessors: the state's co
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
+@cache
+def _stages(device: torch.device) -> int:
+    """How many pieces of a loop are on their way at once: as many as a multiprocessor's memory has room for."""
+    if device.type == "cpu":  # interpreted
+        return 1
+    held = driver.active.utils.get_device_properties(device.index)["max_shared_mem"]
+    return 3 if held >= 220 * 1024 else 2 if held >= 160 * 1024 else 1
+
+
 def fits(q: Tensor, v: Tensor) -> bool:
-    """Whether the programs read such tokens."""
+    """Whether the programs read such tokens: keys of at most 256 channels, 128 where memory is small."""
+    widest = 256 if q.device.type == "cpu" or _stages(q.device) == 3 else 128
     rows = max(x.shape[:-2].numel() for x in (q, v))
-    return q.dtype in _TYPES and q.shape[-1] <= WIDEST and rows <= MOST and q.numel() > 0 and v.numel() > 0
+    return q.dtype in _TYPES and q.shape[-1] <= widest and rows <= MOST and q.numel() > 0 and v.numel() > 0
 
 
 def chunked(
@@ -57,8 +67,9 @@ def chunked(
     decay, precision = 0 if log_decay is None else 1 + diagonal, "tf32x3" if exact else "tf32"
     n, length, keys = rows.shape
     programs = _Programs(
-        n, length, keys, v.shape[-1], q.dtype, decay, rate is not None, max(chunk, 16), precision
-    )
+        n, length, keys, v.shape[-1], token=q.dtype, decay=decay, delta=rate is not None, chunk=max(chunk, 16),
+        precision=precision, stages=_stages(q.device),
+    )  # fmt: skip
     out, end = _Chunked.apply(  # type: ignore[no-untyped-call]
         programs, rows, flat(k, 2), flat(v, 2), flat(state, 2).float(),
         None if log_decay is None else flat(log_decay, 1 + diagonal).float(),
@@ -80,6 +91,7 @@ class _Programs:
     delta: bool
     chunk: int
     precision: str
+    stages: int
 
     @property
     def chunks(self) -> int:
@@ -92,7 +104,9 @@ class _Programs:
     def run(self, name: str, *tensors: Tensor | None, split: bool = False) -> None:
         """A program a chunk and row or, `split`, a block of value channels and row."""
         grid, sizes = _sizes(self, name, split)
-        getattr(kernels, name)[grid](*tensors, **sizes, num_warps=WARPS)
+        # Triton launches on the current device, which need not be the tensors'.
+        with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
+            getattr(kernels, name)[grid](*tensors, **sizes, num_warps=WARPS, num_stages=self.stages)
 
 
 @lru_cache(maxsize=1024)

@@ -119,8 +119,8 @@ def products(
 
 @cache
 def _fused() -> ModuleType | None:
-    """The programs for GPUs, where Triton is installed (it comes with PyTorch for CUDA)."""
-    if find_spec("triton") is None:
+    """The programs for GPUs, where Triton is installed (it comes with PyTorch for CUDA) and makes them."""
+    if torch.version.hip or find_spec("triton") is None:
         return None
     from mnemic.recurrent.engine import fused
 
