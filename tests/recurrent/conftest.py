@@ -1,5 +1,3 @@
-import os
-
 import torch
 from hypothesis import Phase, settings
 
@@ -8,8 +6,3 @@ settings.register_profile("layers", phases=[Phase.explicit, Phase.generate], dea
 settings.load_profile("layers")
 
 torch.set_num_threads(1)  # the arrays are small: threads only wait for each other
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = (
-        "1"  # read when a GPU program is defined: it then runs here, number by number
-    )
