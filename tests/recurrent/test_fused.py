@@ -62,24 +62,14 @@ def test_what_no_program_holds_is_left_to_matrix_products() -> None:
 def test_at_every_size_and_precision(
     kind: str, keys: int, values: int, mode: str, bound: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.manual_seed(0)
-    shape = (2, 3, 300)
     given = {
-        "q": torch.randn(*shape, keys) * keys**-0.5,
-        "k": torch.nn.functional.normalize(torch.randn(*shape, keys), dim=-1),
-        "v": torch.randn(*shape, values),
-        "state": torch.randn(2, 3, keys, values),
+        name: x.to(DEVICE)
+        for name, x in sequence(kind, 300, 0, torch.float32, keys=keys, values=values).items()
     }
-    if kind in ("scalar", "diagonal", "gated delta"):
-        given["log_decay"] = -0.1 * torch.rand((*shape, keys) if kind == "diagonal" else shape)
-        given["log_decay"][torch.rand_like(given["log_decay"]) < 0.1] = -50
-    if "delta" in kind:
-        given["rate"] = torch.rand(shape)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high" if mode == "tf32" else "highest")
-    given = {name: x.to(DEVICE) for name, x in given.items()}
     if mode == "bfloat16":
         given |= {name: given[name].bfloat16() for name in "qkv"}
-    weights = torch.randn(*shape, values, dtype=torch.float64, device=DEVICE)
+    weights = torch.randn(2, 3, 300, values, dtype=torch.float64, device=DEVICE)
     expected = results(linear.loop, {name: x.double() for name, x in given.items()}, weights)
     for name, got in results(fused.chunked, given, weights).items():
         assert (got - expected[name]).norm() < bound * expected[name].norm(), name

@@ -13,19 +13,20 @@ KINDS = ["plain", "scalar", "diagonal", "delta", "gated delta"]
 
 
 def sequence(
-    kind: str, length: int, seed: int, dtype: torch.dtype = torch.float64, batch: int = 2, heads: int = 3
-) -> dict[str, Tensor]:
+    kind: str, length: int, seed: int, dtype: torch.dtype = torch.float64, batch: int = 2, heads: int = 3,
+    keys: int = 5, values: int = 4,
+) -> dict[str, Tensor]:  # fmt: skip
     """Random inputs with an initial state, and decays of exactly 0 and -50 among the others."""
     torch.manual_seed(seed)
-    q, k = (torch.randn(batch, heads, length, 5, dtype=dtype) for _ in range(2))
+    q, k = (torch.randn(batch, heads, length, keys, dtype=dtype) for _ in range(2))
     given = {
         "q": q,
         "k": F.normalize(k, dim=-1) if "delta" in kind else k,
-        "v": torch.randn(batch, heads, length, 4, dtype=dtype),
-        "state": torch.randn(batch, heads, 5, 4, dtype=dtype),
+        "v": torch.randn(batch, heads, length, values, dtype=dtype),
+        "state": torch.randn(batch, heads, keys, values, dtype=dtype),
     }
     if kind in ("scalar", "diagonal", "gated delta"):
-        shape = (batch, heads, length, 5) if kind == "diagonal" else (batch, heads, length)
+        shape = (batch, heads, length, keys) if kind == "diagonal" else (batch, heads, length)
         log_decay = -torch.rand(shape, dtype=dtype)
         which = torch.randint(6, shape)
         given["log_decay"] = log_decay.masked_fill(which == 0, 0).masked_fill(which == 1, -50)

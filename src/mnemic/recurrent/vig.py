@@ -66,7 +66,8 @@ class GatedImage(nn.Module):
 
     def scan(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
         state = q.new_zeros(*q.shape[:2], self.key_dim, v.shape[-1])
-        return chunked(q, k, v, state, log_decay, chunk=self.chunk)[0]
+        token = self.project.weight.dtype
+        return chunked(q, k, v, state, log_decay, chunk=self.chunk, token=token)[0]
 
 
 def layer(dim: int, heads: int = 4, *, key_dim: int | None = None, chunk: int = 64) -> GatedImage:

@@ -35,6 +35,7 @@ peers=a,b for the kinds that are also asked of flash-linear-attention (default: 
 KINDS = ("no decay", "decay a head", "decay a channel", "delta rule", "gated delta rule")
 PRODUCTS = "matrix products, float32"
 ROWS, RUNS = 128, 10
+REFUSALS = (RuntimeError, ValueError, AssertionError)  # of a peer: NotImplementedError is the first's
 
 Given = dict[str, "Tensor"]
 Form = Callable[..., "tuple[Tensor, Tensor]"]
@@ -87,13 +88,10 @@ def ours() -> dict[str, tuple[Any, Form]]:
 
     from mnemic.recurrent.engine import fused, linear
 
-    def products(*, log_decay: Tensor | None = None, rate: Tensor | None = None, **given: Tensor) -> Any:
-        return linear.products(**given, log_decay=log_decay, rate=rate, chunk=64)
-
     return {
         "programs": (torch.bfloat16, fused.chunked),
         "programs, float32": (torch.float32, fused.chunked),
-        PRODUCTS: (torch.float32, products),
+        PRODUCTS: (torch.float32, functools.partial(linear.products, chunk=64)),
     }
 
 
@@ -169,7 +167,7 @@ def errors(form: Form, given: Given, dtype: Any) -> dict[str, float]:
     for back in (False, True):
         try:
             got = answers(form, given, weights, back=back)
-        except (RuntimeError, NotImplementedError, ValueError, AssertionError):
+        except REFUSALS:
             break
         away = [float((x.double() - y).norm() / y.norm()) for x, y in zip(got, expected, strict=False)]
         found["error_outputs"] = away[0]
@@ -188,12 +186,11 @@ def cost(form: Form, given: Given, dtype: Any) -> dict[str, float]:
     for name, back in (("forward_ms", False), ("both_ms", True)):
         try:
             answers(form, given, weights, back=back)  # what is done but once is not timed
-        except (RuntimeError, NotImplementedError, ValueError, AssertionError):
+        except REFUSALS:
             break
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        with torch.set_grad_enabled(back):
-            found[name] = milliseconds(lambda back=back: answers(form, given, weights, back=back))  # type: ignore[misc]
+        found[name] = milliseconds(functools.partial(answers, form, given, weights, back=back))
         if back:
             found["extra_mib"] = (torch.cuda.max_memory_allocated() - before) / 2**20
             found["tokens_per_second"] = math.prod(given["v"].shape[:2]) / found[name] * 1000

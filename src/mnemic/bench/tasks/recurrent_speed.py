@@ -72,7 +72,8 @@ def run(data: Path | None, options: Options) -> Outcome:
     ahead = {layer: crossover(points, forward["attention"]) for layer, points in forward.items()}
     del ahead["attention"]
     extra = {"length": length, "longest": longest, "crossover": ahead}
-    return Outcome(systems, layers[0], extra | {"curves": {"forward seconds against length": curve}})
+    curves = {"forward seconds against length": curve}
+    return Outcome(systems, layers[0], extra | {"curves": curves}, repeats=True)
 
 
 def measure(

@@ -61,7 +61,7 @@ def chunked(
 
     Args:
         chunk: tokens computed side by side; a GPU takes as many as suit it.
-        token: the type q, k and v came in; if bfloat16, a GPU multiplies them in it.
+        token: the type of the layer's parameters; if bfloat16, a GPU multiplies tokens in it.
 
     Raises:
         ValueError: a decay per channel together with a rate.
@@ -76,12 +76,13 @@ def chunked(
         half = token == torch.bfloat16
         out, state = fused.chunked(*(x.bfloat16() if half else x for x in (q, k, v)), state, log_decay, rate)
         return out.to(v.dtype), state
-    return products(q, k, v, state, log_decay, rate, chunk)
+    return products(q, k, v, state, log_decay, rate, chunk=chunk)
 
 
 def products(
-    q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None, rate: Tensor | None, chunk: int
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, k: Tensor, v: Tensor, state: Tensor, log_decay: Tensor | None = None, rate: Tensor | None = None,
+    *, chunk: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The same in matrix products, on any device."""
     length = q.shape[-2]
     diagonal = log_decay is not None and log_decay.dim() == k.dim()

@@ -31,6 +31,24 @@ def dot(a, b, TOKEN: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def logarithms(log_decay, n, rows, length, G: tl.constexpr, GB: tl.constexpr):
+    return tl.maximum(load(log_decay + n * length * G, rows, tl.arange(0, GB), length, G).to(tl.float32), FADED)
+
+
+@triton.jit
+def decayed(x, shares, n, rows, padded, G: tl.constexpr, GB: tl.constexpr):
+    """A tile with every token's share, since the start or until the end, of `decays`."""
+    return x * load(shares + n * padded * G, rows, tl.arange(0, GB), padded, G)
+
+
+@triton.jit
+def kept(since, n, chunk, padded, G: tl.constexpr, GB: tl.constexpr, C: tl.constexpr):
+    """[GB]: what a whole chunk leaves of a state."""
+    gates = tl.arange(0, GB)
+    return tl.load(since + (n * padded + chunk * C + C - 1) * G + gates, mask=gates < G, other=0.0)
+
+
+@triton.jit
 def between(log_decay, rows, length, C: tl.constexpr):
     """D [C, C]; sums from the start are subtracted, so they are made in float64."""
     logs = tl.load(log_decay + rows, mask=rows < length, other=0.0).to(tl.float64)
@@ -66,7 +84,7 @@ def scores(
     """lower(Q K^T D) [C, C]."""
     order = tl.arange(0, C)
     if DECAY == 2:
-        logs = tl.maximum(load(log_decay + n * length * K, rows, columns, length, K).to(tl.float32), FADED)
+        logs = logarithms(log_decay, n, rows, length, K, BK)
         itself = tl.sum(q.to(tl.float32) * k.to(tl.float32), 1)[:, None]
         found = tl.where(order[:, None] == order[None, :], itself, 0.0)
         for level in range(LOG):
@@ -83,12 +101,12 @@ def scores(
 @triton.jit
 def decays(
     log_decay, since, until, length, padded,
-    G: tl.constexpr, C: tl.constexpr, GB: tl.constexpr, BV: tl.constexpr,
+    G: tl.constexpr, C: tl.constexpr, GB: tl.constexpr,
 ):  # fmt: skip
     """Since the start of the chunk and until its end, log_decay [n, length, G] -> [n, padded, G]."""
     n, rows = tl.program_id(1).to(tl.int64), tl.program_id(0) * C + tl.arange(0, C)
     gates = tl.arange(0, GB)
-    logs = tl.maximum(load(log_decay + n * length * G, rows, gates, length, G).to(tl.float32), FADED)
+    logs = logarithms(log_decay, n, rows, length, G, GB)
     store(since + n * padded * G, rows, gates, padded, G, tl.exp(tl.cumsum(logs, 0)))
     store(until + n * padded * G, rows, gates, padded, G, tl.exp(tl.cumsum(logs, 0, reverse=True) - logs))
 
@@ -113,11 +131,10 @@ def corrections(
         off = tl.where(meeting(level, C), a, 0.0)
         x -= dot(dot(x, off, tl.float32, PRECISION), x, tl.float32, PRECISION)
     store(inverse + n * padded * C, rows, order, padded, C, x)
+    asked = rates * keys
     if DECAY == 1:
-        share = load(since + n * padded, rows, tl.arange(0, 1), padded, 1)
-        store(w + n * length * K, rows, columns, length, K, dot(x, rates * share * keys, TOKEN, PRECISION))
-    else:
-        store(w + n * length * K, rows, columns, length, K, dot(x, rates * keys, TOKEN, PRECISION))
+        asked = decayed(asked, since, n, rows, padded, 1, 1)
+    store(w + n * length * K, rows, columns, length, K, dot(x, asked, TOKEN, PRECISION))
     for first in range(0, V, BV):
         some = first + tl.arange(0, BV)
         values = load(v + n * length * V, rows, some, length, V)
@@ -133,7 +150,7 @@ def carry(
 ):  # fmt: skip
     """The state at the start of every chunk and after all; `writes` holds V or U, and then R."""
     n, some = tl.program_id(1).to(tl.int64), tl.program_id(0) * BV + tl.arange(0, BV)
-    columns, gates = tl.arange(0, BK), tl.arange(0, GB)
+    columns = tl.arange(0, BK)
     s = load(state + n * K * V, columns, some, K, V).to(tl.float32)
     for chunk in range(chunks):
         rows = chunk * C + tl.arange(0, C)
@@ -144,9 +161,8 @@ def carry(
             store(writes + n * length * V, rows, some, length, V, write)
         keys = load(k + n * length * K, rows, columns, length, K)
         if DECAY > 0:
-            keys = keys * load(until + n * padded * G, rows, gates, padded, G)
-            last = since + (n * padded + chunk * C + C - 1) * G
-            s *= tl.load(last + gates, mask=gates < G, other=0.0)[:, None]
+            keys = decayed(keys, until, n, rows, padded, G, GB)
+            s *= kept(since, n, chunk, padded, G, GB, C)[:, None]
         s += dot(tl.trans(keys), write, TOKEN, PRECISION)
     store(end + n * K * V, columns, some, K, V, s)
 
@@ -165,7 +181,7 @@ def read(
     keys = load(k + n * length * K, rows, columns, length, K)
     seen = scores(queries, keys, log_decay, n, rows, columns, length, K, C, LOG, BK, DECAY, TOKEN, PRECISION)
     if DECAY > 0:
-        queries = queries * load(since + n * padded * G, rows, tl.arange(0, GB), padded, G)
+        queries = decayed(queries, since, n, rows, padded, G, GB)
     for first in range(0, V, BV):
         some = first + tl.arange(0, BV)
         o = dot(seen, load(writes + n * length * V, rows, some, length, V), TOKEN, PRECISION)
@@ -203,7 +219,7 @@ def carry_back(
 ):  # fmt: skip
     """Gradients of the state at the end of every chunk and before all, and the rest of those of R."""
     n, some = tl.program_id(1).to(tl.int64), tl.program_id(0) * BV + tl.arange(0, BV)
-    columns, gates = tl.arange(0, BK), tl.arange(0, GB)
+    columns = tl.arange(0, BK)
     ds = load(of_end + n * K * V, columns, some, K, V).to(tl.float32)
     for back in range(chunks):
         chunk = chunks - 1 - back
@@ -212,14 +228,13 @@ def carry_back(
         keys = load(k + n * length * K, rows, columns, length, K)
         queries = load(q + n * length * K, rows, columns, length, K)
         if DECAY > 0:
-            keys = keys * load(until + n * padded * G, rows, gates, padded, G)
-            queries = queries * load(since + n * padded * G, rows, gates, padded, G)
+            keys = decayed(keys, until, n, rows, padded, G, GB)
+            queries = decayed(queries, since, n, rows, padded, G, GB)
         outer = load(of_out + n * length * V, rows, some, length, V)
         dr = load(of_writes + n * length * V, rows, some, length, V) + dot(keys, ds, TOKEN, PRECISION)
         store(of_writes + n * length * V, rows, some, length, V, dr)
         if DECAY > 0:
-            last = since + (n * padded + chunk * C + C - 1) * G
-            ds *= tl.load(last + gates, mask=gates < G, other=0.0)[:, None]
+            ds *= kept(since, n, chunk, padded, G, GB, C)[:, None]
         ds += dot(tl.trans(queries), outer, TOKEN, PRECISION)
         if DELTA:
             seen = load(w + n * length * K, rows, columns, length, K)
@@ -242,7 +257,6 @@ def back(
     """
     chunk, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     rows, columns, order = chunk * C + tl.arange(0, C), tl.arange(0, BK), tl.arange(0, C)
-    gates = tl.arange(0, GB)
     of_scores = tl.zeros([C, C], tl.float32)
     of_queries, of_keys = tl.zeros([C, BK], tl.float32), tl.zeros([C, BK], tl.float32)
     carried = tl.zeros([BK], tl.float32)
@@ -273,18 +287,16 @@ def back(
     queries = load(q + n * length * K, rows, columns, length, K)
     keys = load(k + n * length * K, rows, columns, length, K)
     if DECAY > 0:
-        share = load(since + n * padded * G, rows, gates, padded, G)
-        of_queries *= share
-        of_keys *= load(until + n * padded * G, rows, gates, padded, G)
-        total = tl.load(since + (n * padded + chunk * C + C - 1) * G + gates, mask=gates < G, other=0.0)
-        of_total = total * carried + tl.sum(keys * of_keys, 0)  # [BK]
+        of_queries = decayed(of_queries, since, n, rows, padded, G, GB)
+        of_keys = decayed(of_keys, until, n, rows, padded, G, GB)
+        of_total = kept(since, n, chunk, padded, G, GB, C) * carried + tl.sum(keys * of_keys, 0)  # [BK]
     if DECAY == 1:
         decay = between(log_decay + n * length, rows, length, C)
         of_scores *= decay
     elif DECAY == 0:
         of_scores = tl.where(order[:, None] >= order[None, :], of_scores, 0.0)
     if DECAY == 2:
-        logs = tl.maximum(load(log_decay + n * length * K, rows, columns, length, K).to(tl.float32), FADED)
+        logs = logarithms(log_decay, n, rows, length, K, BK)
         for level in range(LOG):
             near = faded(logs, level, C, PRECISION)
             meet = meeting(level, C)
@@ -308,7 +320,7 @@ def back(
             of_a = tl.where(order[:, None] > order[None, :], of_a, 0.0)
             if DECAY == 1:
                 of_a *= decay
-                y *= share
+                y = decayed(y, since, n, rows, padded, G, GB)
             asked = y + dot(of_a, keys, TOKEN, PRECISION)
             of_rate += tl.sum(keys * asked, 1)
             asked *= rates

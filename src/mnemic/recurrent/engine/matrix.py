@@ -89,4 +89,5 @@ class Matrix(Associative):
         """Write and read the matrix; shapes as in `linear.chunked`."""
         if q.shape[-2] == 1:
             return loop(q, k, v, state, log_decay, rate)
-        return chunked(q, k, v, state, log_decay, rate, chunk=self.chunk, token=x.dtype)
+        token = self.project.weight.dtype
+        return chunked(q, k, v, state, log_decay, rate, chunk=self.chunk, token=token)
