@@ -30,8 +30,9 @@ a quarter of `longest` and at `longest`, counted from every allocation. `extra.c
 lengths from which on the layer's forward pass is ahead of softmax attention's (null: not within what was
 measured). A case is a repeat. --option length=2048, longest=65536 and repeats=3; layers=a,b for some;
 peers=PYTHON, an interpreter of an environment with titans-pytorch or flash-linear-attention (its plain
-PyTorch forms), times those in the same run: the memory itself, queries, keys and values given, so what they
-need to make these is left out in their favour.
+PyTorch forms), times those in the same run: of the latter the memory itself, queries, keys and values given,
+so what is needed to make these is left out in its favour. titans-pytorch takes all gradients at the weights
+that the text began with unless its weights are made anew each chunk, as they are here.
 """
 
 DIM, HEADS = 64, 2
