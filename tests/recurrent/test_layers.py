@@ -19,6 +19,7 @@ SMALLER = {  # so that short texts reach past a chunk, a window, a trained lengt
     "hax": {"size": 8, "bits": 1, "bucket": 3, "selected": 4, "chunk": 16},
     "titans-gate": {"window": 8},
     "titans-context": {"segment": 8},
+    "titans-layer": {"window": 8},
     "deep-transformer": {"window": 10, "chunk": 8},
     "longmamba": {"trained": 12},
     "stuffed-mamba": {"window": 12},

@@ -267,6 +267,17 @@ def test_titans_as_gate_is_the_share_of_a_window_and_of_the_memory_that_the_toke
     assert torch.allclose(got, share * layer.hears.near(near) + (1 - share) * layer.hears.far(far))
 
 
+def test_titans_as_layer_lets_a_window_read_what_the_memory_made_of_the_text() -> None:
+    layer = build("titans-layer", dim=8, heads=2, window=5, chunk=4).double()
+    memory, window = build("titans", dim=8, heads=2, chunk=4), build("sliding-window", dim=8, heads=2, window=5)
+    for part, own in (("memory", memory), ("window", window)):
+        own.double().load_state_dict(layer.get_submodule(part).state_dict())
+    x = torch.randn(2, 30, 8, dtype=torch.float64)
+    said, _ = memory(x)
+    seen, _ = window(F.rms_norm(x + said, (8,)))
+    assert torch.allclose(layer(x)[0], said + seen)
+
+
 def test_titans_as_context_attends_to_what_memory_recalls_and_learns_what_attention_made() -> None:
     """One head token by token: attention written out, gradients by autograd at the segment's first weights."""
     torch.manual_seed(1)
