@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,19 @@ Its weights are then read by Mamba, by LongMamba and by the three mends of Stuff
 the trained length, and tested on texts of 1 to 32 times that length. The rest of a text is filler: before the
 pairs ("near", where only a state that went bad is a reason to fail) or between pairs and queries ("far", where
 the pairs must also be kept). `near_8x`: share of keys whose value is said first, at 8 times the length;
-`size_8x`: norm of the states over that at the trained length. A case is a test sequence. "X-emptied" is X
-without what stands before the queries. --option steps=1500 and tests=200.
+`size_8x`: norm of the states over that at the trained length. The first mend forgets as much faster and writes
+as much less as finds most, near, in other texts of 8 times the length (`extra.forget`). Models of half and of
+twice the state, trained alike, are read by Mamba and the second mend: `extra.reach` is the longest text in
+which at least nine in ten are still found, beside the state's bytes. A case is a test sequence. "X-emptied" is
+X without what stands before the queries. --option steps=1500 and tests=200.
 """
 
 LENGTH, PAIRS, VOCAB, TEST_SEED = 32, 4, 32, 10**6
 TIMES = (1, 2, 4, 8, 16, 32)
-SHAPE: dict[str, Any] = {"heads": 4, "size": 16, "chunk": 8}
+SIZE, OTHERS = 16, {8: ("mamba", "stuffed-mamba-norm"), 32: ("mamba", "stuffed-mamba-norm")}
+SHAPE: dict[str, Any] = {"heads": 4, "chunk": 8}
+FORGET = tuple(product((1.0, 1.1, 1.25, 1.5, 2.0, 3.0), (1.0, 0.9, 0.75, 0.5)))
+"""What the first mend may be: its decay times this, its writing times that."""
 SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("mamba", {}),
     "longmamba": ("longmamba", {"trained": LENGTH}),
@@ -40,31 +47,62 @@ def run(data: Path | None, options: Options) -> Outcome:
     import torch
 
     steps, tests = int(options.extra.get("steps", 1500)), int(options.extra.get("tests", 200))
-    trained = learnt(steps, options.seed)
     calibration, _ = texts(64, options.seed + 1)
     test, targets = texts(tests, TEST_SEED)
     systems: dict[str, list[dict[str, Any]]] = {}
-    for system, (layer, shape) in SYSTEMS.items():
-        model = adapted(trained, layer, shape, calibration)
-        found: dict[str, Tensor] = {}
-        emptied: dict[str, Tensor] = {}
+    extra: dict[str, Any] = {"steps": steps, "shape": SHAPE, "state_bytes": {}, "reach": {}}
+    for size in options.progress([SIZE, *OTHERS], "sizes"):
+        trained = learnt(steps, size, options.seed)
+        for system in SYSTEMS if size == SIZE else OTHERS[size]:
+            layer, shape = SYSTEMS[system]
+            if system == "stuffed-mamba-forget":
+                shape = shape | forgetting(trained, size, options.seed)
+                extra["forget"] = shape
+            model = adapted(trained, layer, shape | {"size": size}, calibration)
+            found: dict[str, Tensor] = {}
+            emptied: dict[str, Tensor] = {}
+            with torch.no_grad():
+                for times in TIMES:
+                    for where in ("near", "far"):
+                        right, norm = recalled(model, filled(test, times, where), targets)
+                        found[f"{where}_{times}x"] = right
+                        emptied[f"{where}_{times}x"], _ = recalled(model, test[:, 2 * PAIRS :], targets)
+                        if where == "near":
+                            found[f"size_{times}x"] = norm / found.get("size", norm)
+                            found.setdefault("size", norm)
+                del found["size"]
+                extra["state_bytes"][named(system, size)] = sum(s.nbytes for s in model(test[:1])[1])
+            for name, columns in ((named(system, size), found), (f"{named(system, size)}-emptied", emptied)):
+                cases = [
+                    {"id": f"sequence-{i}"} | {metric: float(column[i]) for metric, column in columns.items()}
+                    for i in range(tests)
+                ]
+                systems[name] = options.chosen(cases, lambda case: case["id"])
+    shown = [named(system, size) for size in (SIZE, *OTHERS) for system in OTHERS.get(size, SYSTEMS)]
+    for name in shown:
+        extra["reach"][name] = {where: reach(systems[name], where) for where in ("near", "far")}
+    return Outcome(systems, "mamba", {"curves": curves(systems, shown)} | extra)
+
+
+def named(system: str, size: int) -> str:
+    return system if size == SIZE else f"{system}, size {size}"
+
+
+def forgetting(trained: Stack, size: int, seed: int) -> dict[str, float]:
+    """How much faster to forget and how much less to write: what finds most, near, in other texts."""
+    import torch
+
+    longer, targets = texts(100, seed + 2)
+    longer = filled(longer, 8, "near")
+
+    def found(mend: tuple[float, float]) -> float:
+        shape = {"mend": "forget", "decay_times": mend[0], "write_times": mend[1], "size": size}
         with torch.no_grad():
-            for times in TIMES:
-                for where in ("near", "far"):
-                    right, size = recalled(model, filled(test, times, where), targets)
-                    found[f"{where}_{times}x"] = right
-                    emptied[f"{where}_{times}x"], _ = recalled(model, test[:, 2 * PAIRS :], targets)
-                    if where == "near":
-                        found[f"size_{times}x"] = size / found.get("size", size)
-                        found.setdefault("size", size)
-        del found["size"]
-        for name, columns in ((system, found), (f"{system}-emptied", emptied)):
-            cases = [
-                {"id": f"sequence-{i}"} | {metric: float(column[i]) for metric, column in columns.items()}
-                for i in range(tests)
-            ]
-            systems[name] = options.chosen(cases, lambda case: case["id"])
-    return Outcome(systems, "mamba", {"curves": curves(systems), "steps": steps, "shape": SHAPE})
+            right, _ = recalled(adapted(trained, "stuffed-mamba", shape, longer[:1]), longer, targets)
+        return float(right.mean())
+
+    best = max(FORGET, key=found)
+    return {"decay_times": best[0], "write_times": best[1]}
 
 
 def texts(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -85,8 +123,8 @@ def filled(tokens: Tensor, times: int, where: str) -> Tensor:
     return torch.cat([tokens[:, :cut], filler, tokens[:, cut:]], 1)
 
 
-def learnt(steps: int, seed: int) -> Stack:
-    """A model of Mamba layers, trained."""
+def learnt(steps: int, size: int, seed: int) -> Stack:
+    """A model of Mamba layers with a state of this size, trained."""
     import torch
     from torch.nn import functional as F
 
@@ -94,7 +132,7 @@ def learnt(steps: int, seed: int) -> Stack:
     from mnemic.recurrent.engine.stack import Stack
 
     torch.manual_seed(seed)
-    model = Stack(VOCAB, [build("mamba", dim=32, **SHAPE) for _ in range(2)])
+    model = Stack(VOCAB, [build("mamba", dim=32, size=size, **SHAPE) for _ in range(2)])
     tokens, targets = texts(32 * steps, seed)
     adam = torch.optim.AdamW(model.parameters(), lr=5e-3, betas=(0.9, 0.95), weight_decay=0.01)
     for step in range(steps):
@@ -141,16 +179,26 @@ def recalled(model: Stack, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     return hits.sum(1) / (targets >= 0).sum(1), norms.sum(0)
 
 
-def curves(systems: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    def mean(system: str, metric: str) -> float:
-        scores: list[float] = [row[metric] for row in systems[system]]
-        return sum(scores) / max(len(scores), 1)
+def mean(rows: list[dict[str, Any]], metric: str) -> float:
+    return float(sum(row[metric] for row in rows) / max(len(rows), 1))
 
+
+def reach(rows: list[dict[str, Any]], where: str) -> int:
+    """The longest text up to which nine in ten are found; 0: not even at the trained length."""
+    longest = 0
+    for times in TIMES:
+        if mean(rows, f"{where}_{times}x") < 0.9:
+            break
+        longest = LENGTH * times
+    return longest
+
+
+def curves(systems: dict[str, list[dict[str, Any]]], shown: list[str]) -> dict[str, Any]:
     return {
         f"{what} against length": {
             "x": f"tokens of the text, trained on {LENGTH}", "y": y, "log_x": True,
             "lines": {
-                system: [[LENGTH * n, mean(system, f"{what}_{n}x")] for n in TIMES] for system in SYSTEMS
+                name: [[LENGTH * n, mean(systems[name], f"{what}_{n}x")] for n in TIMES] for name in shown
             },
         }
         for what, y in (("near", "accuracy"), ("far", "accuracy"), ("size", "norm of the states, trained: 1"))
