@@ -34,9 +34,10 @@ def test_all_systems_are_scored_on_the_same_texts_at_every_length(monkeypatch: p
     monkeypatch.setattr(bench, "TIMES", (1, 2))
     monkeypatch.setattr(bench, "FORGET", ((1.5, 0.5), (1.0, 1.0)))
     monkeypatch.setattr(bench, "OTHERS", {8: ("mamba",)})
-    outcome = bench.run(None, runner.Options(extra={"steps": "2", "tests": "4"}, quiet=True))
+    outcome = bench.run(None, runner.Options(extra={"steps": "2", "tests": "4", "starts": "2"}, quiet=True))
     names = [*bench.SYSTEMS, "mamba, size 8"]
     assert list(outcome.systems) == [name for each in names for name in (each, f"{each}-emptied")]
+    assert {row["start"] for row in outcome.systems["mamba"]} == {"0", "1"}
     assert {"near_1x", "far_2x", "size_2x"} <= set(outcome.systems["mamba"][0])
     assert all(row["size_1x"] == 1 for row in outcome.systems["mamba"])
     assert outcome.extra["curves"]["size against length"]["lines"]["mamba"][1][1] > 0

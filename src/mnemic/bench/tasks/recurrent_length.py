@@ -25,14 +25,15 @@ the pairs must also be kept). `near_8x`: share of keys whose value is said first
 as much less as finds most, near, in other texts of 8 times the length (`extra.forget`). Models of half and of
 twice the state, trained alike, are read by Mamba and the second mend: `extra.reach` is the longest text in
 which at least nine in ten are still found, beside the state's bytes. A case is a test sequence. "X-emptied" is
-X without what stands before the queries. --option steps=1500 and tests=200.
+X without what stands before the queries. Intervals are over starts, too. --option steps=1500, tests=200 and
+starts=3.
 """
 
 LENGTH, PAIRS, VOCAB, TEST_SEED = 32, 4, 32, 10**6
 TIMES = (1, 2, 4, 8, 16, 32)
 SIZE, OTHERS = 16, {8: ("mamba", "stuffed-mamba-norm"), 32: ("mamba", "stuffed-mamba-norm")}
 SHAPE: dict[str, Any] = {"heads": 4, "chunk": 8}
-FORGET = tuple(product((1.0, 1.1, 1.25, 1.5, 2.0, 3.0), (1.0, 0.9, 0.75, 0.5)))
+FORGET = tuple(product((1.0, 1.25, 1.5, 2.0, 3.0, 5.0), (1.0, 0.9, 0.75, 0.5)))
 """What the first mend may be: its decay times this, its writing times that."""
 SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("mamba", {}),
@@ -44,44 +45,60 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def run(data: Path | None, options: Options) -> Outcome:
-    import torch
-
     steps, tests = int(options.extra.get("steps", 1500)), int(options.extra.get("tests", 200))
-    calibration, _ = texts(64, options.seed + 1)
-    test, targets = texts(tests, TEST_SEED)
-    systems: dict[str, list[dict[str, Any]]] = {}
-    extra: dict[str, Any] = {"steps": steps, "shape": SHAPE, "state_bytes": {}, "reach": {}}
-    for size in options.progress([SIZE, *OTHERS], "sizes"):
-        trained = learnt(steps, size, options.seed)
-        for system in SYSTEMS if size == SIZE else OTHERS[size]:
+    starts = int(options.extra.get("starts", 3))
+    shown = {
+        named(system, size): (system, size) for size in (SIZE, *OTHERS) for system in OTHERS.get(size, SYSTEMS)
+    }
+    systems: dict[str, list[dict[str, Any]]] = {
+        each: [] for name in shown for each in (name, f"{name}-emptied")
+    }
+    nbytes: dict[str, int] = {}
+    forget: dict[str, dict[str, float]] = {}
+    for start in options.progress(range(options.seed, options.seed + starts), "starts"):
+        calibration, _ = texts(64, start + 1)
+        test, targets = texts(tests, TEST_SEED)
+        trained = {size: learnt(steps, size, start) for size in (SIZE, *OTHERS)}
+        for name, (system, size) in shown.items():
             layer, shape = SYSTEMS[system]
             if system == "stuffed-mamba-forget":
-                shape = shape | forgetting(trained, size, options.seed)
-                extra["forget"] = shape
-            model = adapted(trained, layer, shape | {"size": size}, calibration)
-            found: dict[str, Tensor] = {}
-            emptied: dict[str, Tensor] = {}
-            with torch.no_grad():
-                for times in TIMES:
-                    for where in ("near", "far"):
-                        right, norm = recalled(model, filled(test, times, where), targets)
-                        found[f"{where}_{times}x"] = right
-                        emptied[f"{where}_{times}x"], _ = recalled(model, test[:, 2 * PAIRS :], targets)
-                        if where == "near":
-                            found[f"size_{times}x"] = norm / found.get("size", norm)
-                            found.setdefault("size", norm)
-                del found["size"]
-                extra["state_bytes"][named(system, size)] = sum(s.nbytes for s in model(test[:1])[1])
-            for name, columns in ((named(system, size), found), (f"{named(system, size)}-emptied", emptied)):
+                forget[f"start-{start}"] = forgetting(trained[size], size, start)
+                shape = shape | forget[f"start-{start}"]
+            model = adapted(trained[size], layer, shape | {"size": size}, calibration)
+            found, emptied, nbytes[name] = asked(model, test, targets)
+            for each, columns in ((name, found), (f"{name}-emptied", emptied)):
                 cases = [
-                    {"id": f"sequence-{i}"} | {metric: float(column[i]) for metric, column in columns.items()}
+                    {"id": f"start-{start}/sequence-{i}", "start": str(start)}
+                    | {metric: float(column[i]) for metric, column in columns.items()}
                     for i in range(tests)
                 ]
-                systems[name] = options.chosen(cases, lambda case: case["id"])
-    shown = [named(system, size) for size in (SIZE, *OTHERS) for system in OTHERS.get(size, SYSTEMS)]
-    for name in shown:
-        extra["reach"][name] = {where: reach(systems[name], where) for where in ("near", "far")}
-    return Outcome(systems, "mamba", {"curves": curves(systems, shown)} | extra)
+                systems[each] += options.chosen(cases, lambda case: case["id"])
+    within = {
+        name: {where: reach(systems[name], where) for where in ("near", "far")}
+        for name in shown
+        if systems[name]
+    }
+    extra = {"steps": steps, "shape": SHAPE, "forget": forget, "state_bytes": nbytes, "reach": within}
+    return Outcome(systems, "mamba", {"curves": curves(systems, list(shown))} | extra)
+
+
+def asked(model: Stack, test: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+    """Metric to a number a text, with and without what stands before the queries, and the bytes of a state."""
+    import torch
+
+    found: dict[str, Tensor] = {}
+    emptied: dict[str, Tensor] = {}
+    with torch.no_grad():
+        nothing, _ = recalled(model, test[:, 2 * PAIRS :], targets)
+        _, trained = recalled(model, test, targets)
+        for times in TIMES:
+            for where in ("near", "far"):
+                found[f"{where}_{times}x"], norm = recalled(model, filled(test, times, where), targets)
+                emptied[f"{where}_{times}x"] = nothing
+                if where == "near":
+                    found[f"size_{times}x"] = norm / trained
+        nbytes = sum(state.nbytes for state in model(test[:1])[1])
+    return found, emptied, nbytes
 
 
 def named(system: str, size: int) -> str:
