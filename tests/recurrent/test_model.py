@@ -128,6 +128,19 @@ def test_a_model_survives_save_pretrained(layer: str, tmp_path: Path) -> None:
     assert torch.allclose(again(ids).logits, model(ids).logits, atol=1e-5)
 
 
+def test_a_calibrated_model_survives_save_pretrained(tmp_path: Path) -> None:
+    model, ids = small("longmamba"), torch.randint(40, (1, 150))
+    for block in model.stack.blocks:
+        block.layer.calibrate(torch.randn(3, 100, 16))
+    model.save_pretrained(tmp_path)
+    again = RecurrentLM.from_pretrained(tmp_path).eval()
+    assert again.config.options == {"heads": 2, "trained": 100}
+    assert torch.allclose(again(ids).logits, model(ids).logits, atol=1e-5)
+    model.stack.blocks[0].layer.calibrate(torch.randn(3, 50, 16))
+    with pytest.raises(ValueError, match=r"texts of \[50, 100\] tokens; calibrate all on one length"):
+        model.save_pretrained(tmp_path)
+
+
 def test_the_loss_is_that_of_the_next_token_and_ignores_what_is_masked() -> None:
     model, ids = small("gated-delta-rule"), torch.randint(40, (2, 10))
     labels = ids.clone()

@@ -24,6 +24,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from mnemic.recurrent import build
 from mnemic.recurrent.engine.stack import Stack
 from mnemic.recurrent.engine.state import State
+from mnemic.recurrent.longmamba import Enlarged
 
 TEXT = "text"
 BASE = 6364136223846793005  # odd and large: no two texts that one meets have the same digest
@@ -156,6 +157,22 @@ class RecurrentLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def set_input_embeddings(self, value: Any) -> None:
         self.stack.embed = value
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers; what layers were calibrated on is written to the config.
+
+        Raises:
+            ValueError: layers were calibrated on texts of different lengths.
+        """
+        layers = [block.layer for block in self.stack.blocks]
+        trained = {layer.profile.shape[-1] for layer in layers if isinstance(layer, Enlarged)}
+        if len(trained) > 1:
+            raise ValueError(
+                f"blocks were calibrated on texts of {sorted(trained)} tokens; calibrate all on one length"
+            )
+        if trained:
+            self.config.options = self.config.options | {"trained": trained.pop()}
+        super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, past_key_values: RecurrentCache | None = None,
