@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnemic.recurrent import language_model, names, wrap
+from mnemic.recurrent import build, language_model, names, wrap
 from mnemic.recurrent.model import RecurrentCache, RecurrentConfig, RecurrentLM
 from mnemic.types import MnemicError
 
@@ -117,7 +117,7 @@ def test_one_book_answers_a_batch_of_questions() -> None:
     assert torch.equal(got, greedy(model, torch.cat([ids.expand(3, -1), questions], 1), 3)[:, 30:])
 
 
-@pytest.mark.parametrize("layer", names("causal"))
+@pytest.mark.parametrize("layer", [*names("causal"), "jrt"])
 def test_a_model_survives_save_pretrained(layer: str, tmp_path: Path) -> None:
     model, ids = small(layer), torch.randint(40, (1, 10))
     with torch.no_grad():
@@ -192,3 +192,16 @@ def test_a_size_is_what_it_says() -> None:
         assert 0.8 < sum(p.numel() for p in model.parameters()) / parameters < 1.2
     with pytest.raises(MnemicError, match="no size '7B'; there are: 1M, 6M, 25M"):
         language_model("based", vocab=64, size="7B")
+
+
+@pytest.mark.parametrize("name", names("wrapper"))
+def test_a_wrapper_is_no_layer(name: str) -> None:
+    for make in (lambda: build(name, 16), lambda: language_model(name, vocab=64)):
+        with pytest.raises(MnemicError, match=rf"'{name}' is a wrapper, not a layer.* wrap\('{name}', model\)"):
+            make()
+
+
+@pytest.mark.parametrize("name", ["order-matters", "vig", "vim"])
+def test_no_language_model_is_made_of_an_encoder(name: str) -> None:
+    with pytest.raises(MnemicError, match=rf"'{name}' is an encoder.*build\('{name}', dim\).* aaren, atlas"):
+        language_model(name, vocab=64)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import torch
 from torch import Tensor
@@ -21,10 +21,13 @@ from torch.nn import functional as F
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mnemic.recurrent import build
+from mnemic import recipes
+from mnemic.recurrent import build, names
+from mnemic.recurrent.engine.layer import Layer
 from mnemic.recurrent.engine.stack import Stack
 from mnemic.recurrent.engine.state import State
 from mnemic.recurrent.longmamba import Enlarged
+from mnemic.types import MnemicError
 
 TEXT = "text"
 BASE = 6364136223846793005  # odd and large: no two texts that one meets have the same digest
@@ -132,7 +135,11 @@ def told(text: State | None, ids: Tensor, mask: Tensor | None) -> State:
 
 
 class RecurrentLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
-    """A causal language model of recurrent layers; `past_key_values` is a `RecurrentCache`."""
+    """A causal language model of recurrent layers; `past_key_values` is a `RecurrentCache`.
+
+    Raises:
+        MnemicError: the config's layer is not a causal one.
+    """
 
     config_class = RecurrentConfig
     base_model_prefix = "stack"
@@ -141,6 +148,11 @@ class RecurrentLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config)
+        if config.layer in names("encoder") and not _causal(config.layer):
+            raise MnemicError(
+                f"{config.layer!r} is an encoder and sees what comes later: no language model is made of it; "
+                f"build({config.layer!r}, dim) makes the layer, and causal ones are: {', '.join(names())}"
+            )
         layers = [build(config.layer, config.dim, **config.options) for _ in range(config.depth)]
         self.stack = Stack(config.vocab_size, layers)
         self.all_tied_weights_keys: dict[str, str] = {}
@@ -232,3 +244,9 @@ class RecurrentLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             loss=loss, logits=logits, past_key_values=RecurrentCache(states, text),
             hidden_states=None if between is None else (*between, hidden),
         )  # fmt: skip
+
+
+def _causal(name: str) -> bool:
+    """Whether what is listed as an encoder is a causal layer too, to begin from what it read ahead (JRT)."""
+    made = get_type_hints(recipes.load("recurrent", name).layer)["return"]
+    return issubclass(made, Layer)
