@@ -97,9 +97,14 @@ def test_longmamba_knows_the_steps_of_the_texts_it_was_calibrated_on() -> None:
     assert layer.profile.shape == (2, 20)
     steps = torch.nn.functional.softplus(layer.steps(x) + layer.step_bias)
     assert torch.allclose(layer.profile.sum(1), steps.sum(1).mean(0))
-    again = make("longmamba", trained=20)
-    again.load_state_dict(layer.state_dict())
-    assert torch.equal(again.profile, layer.profile)
+    for trained in (16, 20, 30):
+        again = make("longmamba", trained=trained)
+        again.load_state_dict(layer.state_dict())
+        assert torch.equal(again.profile, layer.profile)
+    longer = torch.randn(1, 90, 6, dtype=torch.float64)
+    assert torch.equal(again(longer)[0], layer(longer)[0])
+    with pytest.raises(RuntimeError, match="size mismatch for profile"):
+        build("longmamba", dim=6, heads=3).load_state_dict(layer.state_dict())
 
 
 def test_forgetting_more_scales_decay_and_writes() -> None:

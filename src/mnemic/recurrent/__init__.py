@@ -50,10 +50,14 @@ def build(name: str, dim: int, **options: Any) -> Layer:
         options: `heads`, and what else the layer's own `layer` function takes.
 
     Raises:
-        MnemicError: no such layer.
+        MnemicError: no such layer, or a wrapper.
         ValueError: sizes that do not fit.
         TypeError: an option the layer does not have.
     """
+    if name in names("wrapper"):
+        raise MnemicError(
+            f"{name!r} is a wrapper, not a layer; put it around a model with wrap({name!r}, model)"
+        )
     layer: Layer = recipes.load("recurrent", name).layer(dim, **options)
     return layer
 
@@ -76,7 +80,7 @@ def language_model(name: str, vocab: int, size: str = "6M", **options: Any) -> R
     """A fresh Hugging Face causal model whose blocks hold the layer `name`.
 
     Raises:
-        MnemicError: no such layer or size, or transformers is not installed.
+        MnemicError: no such layer or size, a layer that is not causal, or transformers is not installed.
     """
     if size not in SIZES:
         raise MnemicError(f"there is no size {size!r}; there are: {', '.join(SIZES)}")

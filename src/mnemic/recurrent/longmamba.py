@@ -14,6 +14,8 @@ Ye et al. 2025, paper 165.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -62,6 +64,13 @@ class Enlarged(Selective):
         """Take the steps from texts x [batch, trained length, dim], averaged rank by rank."""
         steps = F.softplus(wide(self.steps(x)) + wide(self.step_bias)).transpose(1, 2)
         self.profile = steps.sort(-1, descending=True).values.mean(0)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """A calibrated layer's profile is as long as the texts it was calibrated on."""
+        given = state_dict.get(prefix + "profile")
+        if given is not None and given.shape[:-1] == self.profile.shape[:-1]:
+            self.profile = self.profile.new_empty(given.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def thresholds(self, read: Tensor) -> Tensor:
         """Largest step that is skipped when so many tokens [batch, length] are read: [batch, heads, length]."""

@@ -36,8 +36,8 @@ class LinearStateSpace(Invariant):
     def __init__(self, dim: int, reads: int, size: int, chunk: int) -> None:
         super().__init__("lssl", dim, reads=reads, size=size, gated=False, chunk=chunk)
         a, b = legs(size)
-        self.register_buffer("a", a.float(), persistent=False)
-        self.register_buffer("b", b.float(), persistent=False)
+        self.register_buffer("a", a.float())
+        self.register_buffer("b", b.float())
         self.log_step = nn.Parameter(log_steps(dim))
         self.c = nn.Parameter(torch.randn(dim, reads, size))
 

@@ -11,6 +11,8 @@ Eigenvalues come in conjugate pairs, of which one each is kept.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,15 +30,14 @@ def normal_plus_low_rank(size: int) -> tuple[Tensor, Tensor, Tensor]:
     p = (torch.arange(size, dtype=torch.float64) + 0.5).sqrt()
     skew = a + torch.outer(p, p) + torch.eye(size, dtype=torch.float64) / 2
     imaginary, v = torch.linalg.eigh(skew * -1j)
-    above = imaginary > 0
-    back = v.mH[above]
-    values = torch.complex(torch.full_like(imaginary, -0.5), imaginary)[above]
+    back = v.mH[size // 2 :]  # in ascending order
+    values = torch.complex(torch.full_like(imaginary, -0.5), imaginary)[size // 2 :]
     return values, back @ p.to(back.dtype), back @ b.to(back.dtype)
 
 
 def log_steps(channels: int, least: float = 1e-3, most: float = 0.1) -> Tensor:
     """Logs of step sizes, log-uniform: channels that look back over 1 / most to 1 / least tokens."""
-    return torch.empty(channels).uniform_(torch.tensor(least).log().item(), torch.tensor(most).log().item())
+    return torch.empty(channels).uniform_(math.log(least), math.log(most))
 
 
 def bilinear(a: Tensor, b: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:

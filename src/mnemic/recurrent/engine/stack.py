@@ -59,8 +59,28 @@ class Stack(nn.Module):
         self, ids: Tensor, states: Sequence[State] | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, list[State]]:
         """ids [batch, length] -> (logits [batch, length, vocab], one state a block)."""
-        x, kept = self.embed(ids), []
+        hidden, kept = self.read(self.embed(ids), states, mask)
+        return self.logits(hidden), kept
+
+    def read(
+        self,
+        x: Tensor,
+        states: Sequence[State] | None,
+        mask: Tensor | None,
+        between: list[Tensor] | None = None,
+    ) -> tuple[Tensor, list[State]]:
+        """Embeddings [batch, length, dim] -> (what goes into the head, of the same shape, one state a block).
+
+        What goes into every block is appended to `between`.
+        """
+        kept = []
         for i, block in enumerate(self.blocks):
+            if between is not None:
+                between.append(x)
             x, state = block(x, None if states is None else states[i], mask)
             kept.append(state)
-        return F.linear(self.norm(x), self.embed.weight), kept
+        hidden: Tensor = self.norm(x)
+        return hidden, kept
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.embed.weight)
