@@ -49,9 +49,11 @@ class GatedImage(nn.Module):
         if x.numel() == 0:
             return x
         s = F.silu(self.near(x.permute(0, 3, 1, 2))).flatten(2).mT  # [batch, length, dim]
+        s = s.to(self.project.weight.dtype)  # under autocast they differ
         sizes = [self.heads * self.key_dim, self.heads * self.key_dim, self.dim]
+        mixed = self.project(s)
         with torch.autocast(x.device.type, enabled=False):
-            q, k, v = (split_heads(wide(each), self.heads) for each in self.project(s).split(sizes, -1))
+            q, k, v = (split_heads(wide(each), self.heads) for each in mixed.split(sizes, -1))
             q = q * self.key_dim**-0.5
             seen = self.scan(q, k, v, self.ahead(s))
             seen = seen + self.scan(*(each.flip(-2) for each in (q, k, v, self.back(s)))).flip(-2)

@@ -80,6 +80,8 @@ class Layer(nn.Module, ABC):
         tensors = self.initial(x.shape[0]) if state is None else self._accept(state, x.shape[0])
         if x.shape[0] == 0 or x.shape[1] == 0:
             return torch.zeros_like(x), State(self.name, tensors)
+        if torch.is_autocast_enabled(x.device.type):  # gates are made outside of it, where types must agree
+            x = x.to(next(self.parameters()).dtype)
         if mask is None:
             y, tensors = self.run(x, tensors, None)
         else:
