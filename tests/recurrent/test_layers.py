@@ -1,12 +1,16 @@
 """What every causal layer promises, whatever its memory."""
 
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnemic import recipes
 from mnemic.recurrent import Layer, State, build, names
 from mnemic.types import MnemicError
 
@@ -25,7 +29,7 @@ SMALLER = {  # so that short texts reach past a chunk, a window, a trained lengt
 }
 
 
-def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: int) -> Layer:
+def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: Any) -> Layer:
     """A layer whose every parameter matters: norms and biases are shaken out of their neutral start."""
     torch.manual_seed(seed)
     layer = build(name, dim=DIM, **({"heads": 2} | SMALLER.get(name, {}) | options))
@@ -229,6 +233,44 @@ def test_a_state_of_another_size_batch_or_option_is_refused() -> None:
         layer(text(1, 3), layer(text(2, 3))[1])
     with pytest.raises(ValueError, match="use the layer that made it"):
         layer(text(1, 3), make("delta-rule", conv=0)(text(1, 3))[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "read"),
+    [
+        ("titans", {"chunk": 8}, "titans chunk=8 max_rate=0.4"),
+        ("titans-gate", {"max_rate": 0.2}, "titans-gate chunk=16 max_rate=0.2"),
+        ("hax", {"bits": 0, "bucket": 6}, "hax bits=0 bucket=6 selected=4"),
+        ("mom", {"chosen": 1}, "mom chosen=1"),
+        ("longmamba", {"far": 0.5}, "longmamba trained=12 far=0.5"),
+        ("mamba", {"decay": "diagonal"}, "mamba diagonal=1"),
+        ("stuffed-mamba", {"mend": "norm", "chunk": 8}, "stuffed-mamba chunk=8"),
+        ("stuffed-mamba", {"mend": "forget"}, "stuffed-mamba decay_times=1.1 write_times=0.9"),
+    ],
+)
+def test_a_state_of_another_definition_is_refused_with_what_it_was_made_by(
+    name: str, made: dict[str, Any], read: str, tmp_path: Path
+) -> None:
+    _, state = make(name, **made)(text(1, 5))
+    state.save(tmp_path / "state.safetensors")
+    for each in (state, State.load(tmp_path / "state.safetensors")):
+        with pytest.raises(ValueError, match=f"made by '{read}'; '{name}.*' cannot read on from it"):
+            make(name)(text(1, 3), each)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_state_is_accepted_that_other_options_would_read_on_from_differently(name: str) -> None:
+    layer, x = make(name), text(1, 40)
+    whole, _ = layer(x)
+    _, state = layer(x[:, :25])
+    for option, parameter in signature(recipes.load("recurrent", name).layer).parameters.items():
+        value = ({"heads": 2} | SMALLER.get(name, {})).get(option, parameter.default)
+        if isinstance(value, int | float):
+            other = make(name, **{option: 2 * value})
+            if [t.shape for t in other.state_dict().values()] == [t.shape for t in layer.state_dict().values()]:
+                other.load_state_dict(layer.state_dict())
+                with suppress(ValueError):
+                    assert torch.allclose(other(x[:, 25:], state)[0], whole[:, 25:], atol=1e-4), option
 
 
 def test_a_file_without_a_state_is_refused(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Hashed(Selective):
         super().__init__("hax", dim, heads, size=size, expand=expand, decay="scalar", conv=conv, chunk=chunk)
         if bucket < 0 or selected < 0 or bucket + selected < 1:
             raise ValueError(f"bucket {bucket}, selected {selected}: need at least one token to attend to")
+        self.define(bits=bits, bucket=bucket, selected=selected)
         self.bucket, self.selected = bucket, selected
         self.slots = (bucket << bits) + selected
         self.branch = nn.Linear(self.inner, 2 * size, bias=False)

@@ -38,6 +38,7 @@ class Plastic(Associative):
         key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
     ) -> None:  # fmt: skip
         super().__init__(name, dim, heads, key_dim=key_dim, value_dim=value_dim, conv=conv)
+        self.define(chunk=network.chunk, max_rate=max_rate)
         self.network, self.features = network, features
         self.feature_dim = self.key_dim if features is None else features(torch.zeros(self.key_dim)).shape[-1]
         self.max_rate = max_rate / network.structure.gain(self.feature_dim)
