@@ -140,6 +140,22 @@ def test_autocast_reads_either_precision_near_float32_and_trains(name: str, dtyp
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["jrt", "vig", "vim"])
+def test_numbers_beyond_float16_are_refused_but_not_padding_or_those_of_bfloat16(name: str) -> None:
+    torch.manual_seed(0)
+    layer = build(name, 16)
+    x = torch.randn((2, 5, 6, 16) if name == "vig" else (2, 30, 16))
+    loud = 6e4 * x.sign()
+    with pytest.raises(ValueError, match=f"{name} came to numbers beyond 65504.*use bfloat16"):
+        layer.half()(loud.half())
+    if name != "vig":
+        mask = torch.rand(2, 30) < 0.5
+        y = layer(x.masked_fill(~mask.unsqueeze(-1), torch.nan).half(), mask=mask)
+        assert torch.isfinite(y[0]).all()
+    assert torch.isfinite(layer.bfloat16()(loud.bfloat16())[0]).all()
+
+
+@torch.no_grad()
 def test_the_summary_of_a_set_is_the_same_in_every_order_and_without_what_is_masked() -> None:
     torch.manual_seed(0)
     reader = order_matters.layer(4, width=8).double()

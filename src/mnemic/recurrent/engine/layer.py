@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mnemic.recurrent.engine.parts import pack, reorder
+from mnemic.recurrent.engine.parts import pack, refuse_overflow, reorder
 from mnemic.recurrent.engine.state import State, Tensors
 
 PIECE = 4096  # tokens read at once without gradients, so that a book needs no more memory than a chapter
@@ -62,7 +62,7 @@ class Layer(nn.Module, ABC):
             y [batch, length, dim] and the state after the last real token.
 
         Raises:
-            ValueError: shapes that do not fit, or a state made by a different layer.
+            ValueError: shapes that do not fit, a state made by a different layer, or numbers beyond float16's.
             TypeError: a mask that is not boolean.
         """
         if x.dim() != 3 or x.shape[-1] != self.dim:
@@ -92,9 +92,10 @@ class Layer(nn.Module, ABC):
         else:
             order, lengths = pack(mask)
             real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-            packed = reorder(x, order).masked_fill(~real.unsqueeze(-1), 0)
-            y, tensors = self.run(packed, tensors, lengths)
+            x = reorder(x, order).masked_fill(~real.unsqueeze(-1), 0)
+            y, tensors = self.run(x, tensors, lengths)
             y = reorder(y, order.argsort(1))
+        refuse_overflow(self.name, x, y, *tensors.values())
         return y, State(self.maker, tensors)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
