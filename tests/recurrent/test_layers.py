@@ -183,6 +183,19 @@ def test_half_precision_is_finite_and_near_float32(name: str, dtype: torch.dtype
 
 
 @pytest.mark.parametrize("name", LAYERS)
+def test_numbers_beyond_float16_are_refused_but_not_padding_or_those_of_bfloat16(name: str) -> None:
+    layer, x = make(name, torch.float16), text(2, 40)
+    loud = 6e4 * x.sign()
+    with pytest.raises(ValueError, match=f"{name} came to numbers beyond 65504.*use bfloat16"):
+        layer(loud.half())
+    y, state = make(name, torch.bfloat16)(loud.bfloat16())
+    assert all(torch.isfinite(t).all() for t in (y, *state.tensors.values()))
+    mask = torch.rand(2, 40, generator=torch.Generator().manual_seed(0)) < 0.5
+    y, state = layer(x.masked_fill(~mask.unsqueeze(-1), torch.nan).half(), mask=mask)
+    assert all(torch.isfinite(t).all() for t in (y, *state.tensors.values()))
+
+
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autocast_reads_either_precision_near_float32_and_trains(name: str, dtype: torch.dtype) -> None:
     layer, x = make(name), text(2, 40)
@@ -277,6 +290,24 @@ def test_a_file_without_a_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no tensors here")
     with pytest.raises(MnemicError, match="cannot be read as a state"):
         State.load(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("titans", {"depth": 0}, "depth 0 and expansion 4 must be at least 1"),
+        ("titans", {"expansion": 0}, "depth 2 and expansion 0 must be at least 1"),
+        ("lact", {"expansion": 0}, "expansion 0 must be at least 1"),
+        ("titans", {"max_rate": -1}, "above 0, not -1"),
+        ("hax", {"bits": -1}, "0 bits or more, not -1"),
+        ("vig", {"key_dim": 0}, "key_dim is at least 1, not 0"),
+        ("vig", {"chunk": 3}, "power of two tokens, not 3"),
+        ("vim", {"chunk": 0}, "chunk 0: all are at least 1"),
+    ],
+)
+def test_an_option_that_makes_no_layer_is_refused(name: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(name, dim=16, **options)
 
 
 def test_wrong_input_says_what_is_read() -> None:
