@@ -150,8 +150,8 @@ def refuse_overflow(name: str, x: Tensor, y: Tensor, *state: Tensor) -> None:
     overflown = y.dtype == torch.float16 and not all(torch.isfinite(each).all() for each in (y, *state))
     if overflown and torch.isfinite(x).all():
         raise ValueError(
-            f"{name} came to numbers beyond 65504, the largest of float16; use bfloat16, which has the range of "
-            "float32, or smaller input"
+            f"{name} came to numbers beyond 65504, the largest of float16; use bfloat16, which has the range "
+            "of float32, or smaller input"
         )
 
 
