@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnemic.recurrent import order_matters, vig, vim
+from mnemic.recurrent import build, jrt, order_matters, vig, vim
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -118,6 +118,41 @@ def test_every_weight_is_trained_half_precision_is_finite_and_empty_input_is_rea
     assert layer(torch.randn(0, *shape[1:])).shape == (0, *shape[1:])
     with pytest.raises(ValueError, match=r"reads \[batch"):
         layer(torch.randn(2, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["jrt", "vig", "vim"])
+def test_autocast_reads_either_precision_near_float32_and_trains(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer = build(name, 16)
+    x = torch.randn((2, 5, 6, 16) if name == "vig" else (2, 30, 16))
+
+    def encoded(x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = layer(x, layer.ahead(x))[0] if isinstance(layer, jrt.PrefixLinear) else layer(x)
+        return y
+
+    expected = encoded(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = encoded(x.to(dtype)).float()
+    assert (got - expected).norm() < 0.05 * expected.norm()
+    torch.autograd.backward(got.square().sum())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["jrt", "vig", "vim"])
+def test_numbers_beyond_float16_are_refused_but_not_padding_or_those_of_bfloat16(name: str) -> None:
+    torch.manual_seed(0)
+    layer = build(name, 16)
+    x = torch.randn((2, 5, 6, 16) if name == "vig" else (2, 30, 16))
+    loud = 6e4 * x.sign()
+    with pytest.raises(ValueError, match=f"{name} came to numbers beyond 65504.*use bfloat16"):
+        layer.half()(loud.half())
+    if name != "vig":
+        mask = torch.rand(2, 30) < 0.5
+        y = layer(x.masked_fill(~mask.unsqueeze(-1), torch.nan).half(), mask=mask)
+        assert torch.isfinite(y[0]).all()
+    assert torch.isfinite(layer.bfloat16()(loud.bfloat16())[0]).all()
 
 
 @torch.no_grad()

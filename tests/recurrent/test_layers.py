@@ -1,12 +1,16 @@
 """What every causal layer promises, whatever its memory."""
 
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnemic import recipes
 from mnemic.recurrent import Layer, State, build, names
 from mnemic.types import MnemicError
 
@@ -26,7 +30,7 @@ SMALLER = {  # so that short texts reach past a chunk, a window, a trained lengt
 }
 
 
-def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: int) -> Layer:
+def make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: Any) -> Layer:
     """A layer whose every parameter matters: norms and biases are shaken out of their neutral start."""
     torch.manual_seed(seed)
     layer = build(name, dim=DIM, **({"heads": 2} | SMALLER.get(name, {}) | options))
@@ -180,10 +184,29 @@ def test_half_precision_is_finite_and_near_float32(name: str, dtype: torch.dtype
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_autocast_trains(name: str) -> None:
-    layer = make(name)
+def test_numbers_beyond_float16_are_refused_but_not_padding_or_those_of_bfloat16(name: str) -> None:
+    layer, x = make(name, torch.float16), text(2, 40)
+    loud = 6e4 * x.sign()
+    with pytest.raises(ValueError, match=f"{name} came to numbers beyond 65504.*use bfloat16"):
+        layer(loud.half())
+    y, state = make(name, torch.bfloat16)(loud.bfloat16())
+    assert all(torch.isfinite(t).all() for t in (y, *state.tensors.values()))
+    mask = torch.rand(2, 40, generator=torch.Generator().manual_seed(0)) < 0.5
+    y, state = layer(x.masked_fill(~mask.unsqueeze(-1), torch.nan).half(), mask=mask)
+    assert all(torch.isfinite(t).all() for t in (y, *state.tensors.values()))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_reads_either_precision_near_float32_and_trains(name: str, dtype: torch.dtype) -> None:
+    layer, x = make(name), text(2, 40)
+    expected, _ = layer(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        layer(text(2, 40))[0].float().square().sum().backward()
+        y, state = layer(x[:, :-1].to(dtype))
+        end, _ = layer.step(x[:, -1].to(dtype), state)
+    got = torch.cat([y.float(), end.float().unsqueeze(1)], 1)
+    assert (got - expected).norm() < 0.15 * expected.norm()  # a token of two alike may be kept
+    torch.autograd.backward(got.square().sum())
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.parameters())
 
 
@@ -226,10 +249,66 @@ def test_a_state_of_another_size_batch_or_option_is_refused() -> None:
         layer(text(1, 3), make("delta-rule", conv=0)(text(1, 3))[1])
 
 
+@pytest.mark.parametrize(
+    ("name", "made", "read"),
+    [
+        ("titans", {"chunk": 8}, "titans chunk=8 max_rate=0.4"),
+        ("titans-gate", {"max_rate": 0.2}, "titans-gate chunk=16 max_rate=0.2"),
+        ("hax", {"bits": 0, "bucket": 6}, "hax bits=0 bucket=6 selected=4"),
+        ("mom", {"chosen": 1}, "mom chosen=1"),
+        ("longmamba", {"far": 0.5}, "longmamba trained=12 far=0.5"),
+        ("mamba", {"decay": "diagonal"}, "mamba diagonal=1"),
+        ("stuffed-mamba", {"mend": "norm", "chunk": 8}, "stuffed-mamba chunk=8"),
+        ("stuffed-mamba", {"mend": "forget"}, "stuffed-mamba decay_times=1.1 write_times=0.9"),
+    ],
+)
+def test_a_state_of_another_definition_is_refused_with_what_it_was_made_by(
+    name: str, made: dict[str, Any], read: str, tmp_path: Path
+) -> None:
+    _, state = make(name, **made)(text(1, 5))
+    state.save(tmp_path / "state.safetensors")
+    for each in (state, State.load(tmp_path / "state.safetensors")):
+        with pytest.raises(ValueError, match=f"made by '{read}'; '{name}.*' cannot read on from it"):
+            make(name)(text(1, 3), each)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_state_is_accepted_that_other_options_would_read_on_from_differently(name: str) -> None:
+    layer, x = make(name), text(1, 40)
+    whole, _ = layer(x)
+    _, state = layer(x[:, :25])
+    for option, parameter in signature(recipes.load("recurrent", name).layer).parameters.items():
+        value = ({"heads": 2} | SMALLER.get(name, {})).get(option, parameter.default)
+        if isinstance(value, int | float):
+            other = make(name, **{option: 2 * value})
+            if [t.shape for t in other.state_dict().values()] == [t.shape for t in layer.state_dict().values()]:
+                other.load_state_dict(layer.state_dict())
+                with suppress(ValueError):
+                    assert torch.allclose(other(x[:, 25:], state)[0], whole[:, 25:], atol=1e-4), option
+
+
 def test_a_file_without_a_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no tensors here")
     with pytest.raises(MnemicError, match="cannot be read as a state"):
         State.load(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("titans", {"depth": 0}, "depth 0 and expansion 4 must be at least 1"),
+        ("titans", {"expansion": 0}, "depth 2 and expansion 0 must be at least 1"),
+        ("lact", {"expansion": 0}, "expansion 0 must be at least 1"),
+        ("titans", {"max_rate": -1}, "above 0, not -1"),
+        ("hax", {"bits": -1}, "0 bits or more, not -1"),
+        ("vig", {"key_dim": 0}, "key_dim is at least 1, not 0"),
+        ("vig", {"chunk": 3}, "power of two tokens, not 3"),
+        ("vim", {"chunk": 0}, "chunk 0: all are at least 1"),
+    ],
+)
+def test_an_option_that_makes_no_layer_is_refused(name: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(name, dim=16, **options)
 
 
 def test_wrong_input_says_what_is_read() -> None:

@@ -40,12 +40,25 @@ def sequence(
     kind=st.sampled_from(KINDS),
     length=st.integers(0, 41),
     chunk=st.sampled_from([1, 2, 8, 16, 64]),
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    masked=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-def test_chunks_give_what_the_token_loop_gives(kind: str, length: int, chunk: int, seed: int) -> None:
-    inputs = sequence(kind, length, seed)
-    for got, expected in zip(chunked(**inputs, chunk=chunk), loop(**inputs), strict=True):
-        assert torch.allclose(got, expected, rtol=1e-10, atol=1e-10)
+def test_chunks_give_what_the_token_loop_gives(
+    kind: str, length: int, chunk: int, batch: int, heads: int, masked: bool, seed: int
+) -> None:
+    """Tokens that write nothing and let nothing decay, some where `masked`, are none."""
+    inputs = sequence(kind, length, seed, batch=batch, heads=heads)
+    real = torch.rand(batch, length) < (0.6 if masked else 1)
+    for name in inputs.keys() & {"v", "rate", "log_decay"}:
+        inputs[name] = inputs[name] * real.view(batch, 1, length, *[1] * (inputs[name].dim() - 3))
+    out, state = chunked(**inputs, chunk=chunk)
+    for row in range(batch):
+        own = {name: x[row] if name == "state" else x[row][:, real[row]] for name, x in inputs.items()}
+        expected, end = loop(**own)
+        assert torch.allclose(out[row][:, real[row]], expected, rtol=1e-10, atol=1e-10)
+        assert torch.allclose(state[row], end, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

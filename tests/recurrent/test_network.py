@@ -1,6 +1,8 @@
-"""The network engine against a loop that forms every token's weights and asks autograd for every gradient."""
+"""The network engine, by every rule, against a loop over every token's weights with gradients by autograd."""
 
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,37 +12,56 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemic.recurrent.engine import slopes
-from mnemic.recurrent.engine.bias import squared
+from mnemic.recurrent.engine.bias import cubic, dot, huber, squared
+from mnemic.recurrent.engine.border import orthogonal_step, orthogonal_step_on_sphere, quartic_norm, simplex
 from mnemic.recurrent.engine.mix import Mix
-from mnemic.recurrent.engine.network import Gates, Network
+from mnemic.recurrent.engine.network import Bias, Gates, Network
 from mnemic.recurrent.engine.structure import Perceptron, Structure, SwiGLU
 
 K = V = 4
 HEADS = 2
-STRUCTURES = [
+RESIDUAL = Perceptron(depth=2, expansion=2, residual=True)
+STRUCTURES: list[Structure] = [
     Perceptron(depth=1),
     Perceptron(depth=2, expansion=2),
     Perceptron(depth=3, expansion=1),
-    Perceptron(depth=2, expansion=2, residual=True),
+    RESIDUAL,
     SwiGLU(expansion=2),
 ]
 
 
-def half_squared_error(y: Tensor, v: Tensor) -> Tensor:
-    return (y - v).square().sum() / 2
+RULES = [
+    *(Network(structure, squared, momentum=momentum) for structure in STRUCTURES for momentum in (False, True)),
+    Network(RESIDUAL, cubic, border=quartic_norm),  # Moneta
+    Network(RESIDUAL, squared, border=simplex),  # Memora
+    Network(RESIDUAL, huber),  # Yaad
+    Network(STRUCTURES[0], squared, momentum=True, border=orthogonal_step, stepwise=False),  # ATLAS
+    Network(STRUCTURES[-1], dot, momentum=True, border=orthogonal_step_on_sphere, stepwise=False),  # LaCT
+]
+
+
+def loss(bias: Bias, error: Tensor, v: Tensor, threshold: Tensor) -> Tensor:
+    """What `bias` is the gradient of, for one token; the error is the output minus v."""
+    if bias is squared:
+        return error.square().sum() / 2
+    if bias is cubic:
+        return error.abs().pow(3).sum() / 3
+    if bias is huber:
+        return error.square().sum() / 2 if error.norm() <= threshold else threshold * error.norm()
+    return -((error + v) * v).sum()
 
 
 def inputs(
-    length: int, seed: int, *, momentum: bool, window: int, batch: int = 1
+    length: int, seed: int, *, momentum: bool, window: int, batch: int = 1, heads: int = HEADS
 ) -> tuple[Tensor, Tensor, Tensor, Gates]:
     """Random tokens; gates of exactly 0 and e^-50 are among the others."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(batch, HEADS, length, *shape, generator=generator, dtype=torch.float64)
+        return torch.randn(batch, heads, length, *shape, generator=generator, dtype=torch.float64)
 
     def gate() -> Tensor:
-        log, which = -draw().abs(), torch.randint(5, (batch, HEADS, length), generator=generator)
+        log, which = -draw().abs(), torch.randint(5, (batch, heads, length), generator=generator)
         return log.masked_fill(which == 0, 0).masked_fill(which == 1, -50)
 
     gates = Gates(
@@ -48,59 +69,86 @@ def inputs(
         log_keep=gate(),
         log_momentum=gate() if momentum else None,
         weight=draw().abs() if window > 1 else None,
+        threshold=draw().abs(),
     )
     return draw(K), draw(K), draw(V), gates
+
+
+def part(gates: Gates, *index: Any) -> Gates:
+    return Gates(*(g if g is None else g[index] for g in vars(gates).values()))
+
+
+def at_border(network: Network, now: list[Tensor], moment: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights after a chunk, and those read in the next."""
+    if network.border is None:
+        return now, now
+    after, opened = network.border([w[None] for w in now], [m[None] for m in moment])
+    return [w[0] for w in after], [w[0] for w in opened]
 
 
 def plain_loop(
     network: Network, weights: list[Tensor], q: Tensor, k: Tensor, v: Tensor, gates: Gates
 ) -> tuple[list[Tensor], list[Tensor]]:
     """One sequence of one head, token by token; weights [inputs, outputs]; gates [length]."""
-    moment = [torch.zeros_like(w) for w in weights]
-    frozen, now, out = weights, weights, []
+    assert gates.log_keep is not None
+    assert gates.threshold is not None
+    moment, now, out = [torch.zeros_like(w) for w in weights], weights, []
+    _, frozen = at_border(network, weights, moment)
     for t in range(q.shape[0]):
         total = [torch.zeros_like(w) for w in weights]
         for i in range(max(0, t - network.window + 1), t + 1):
             leaves = [w.detach().requires_grad_() for w in frozen]
             output = network.structure.read(lambda j, x, leaves=leaves: x @ leaves[j], k[i])
-            gradients = torch.autograd.grad(half_squared_error(output, v[i]), leaves)
+            gradients = torch.autograd.grad(loss(network.bias, output - v[i], v[i], gates.threshold[i]), leaves)
             for j, gradient in enumerate(gradients):
                 short = (network.longest / gradient.norm()).clamp_max(1)
                 total[j] = total[j] + (1 if gates.weight is None else gates.weight[i]) * short * gradient
         carry = 0 if gates.log_momentum is None else gates.log_momentum[t].exp()
         moment = [carry * m - gates.rate[t] * g for m, g in zip(moment, total, strict=True)]
-        assert gates.log_keep is not None
         keep = gates.log_keep[t].exp()
-        now = [w + keep * (n - w) + m for w, n, m in zip(weights, now, moment, strict=True)]
-        out.append(network.structure.read(lambda j, x, now=now: x @ now[j], q[t]))
+        now = [w + keep * (n - w) + network.stepwise * m for w, n, m in zip(weights, now, moment, strict=True)]
+        read = now if network.border is None else frozen
+        out.append(network.structure.read(lambda j, x, read=read: x @ read[j], q[t]))
         if (t + 1) % network.chunk == 0:
-            frozen = now
+            now, frozen = at_border(network, now, moment)
     return out, now
 
 
-@settings(max_examples=40)
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=8)
 @given(
-    structure=st.sampled_from(STRUCTURES),
     chunk=st.sampled_from([1, 3, 8]),
     window=st.sampled_from([1, 2, 5]),
-    momentum=st.booleans(),
-    length=st.integers(1, 18),
+    heads=st.integers(1, 2),
+    lengths=st.just([(7, 7)] * 2)
+    | st.lists(st.tuples(st.integers(1, 7), st.integers(0, 7)), min_size=2, max_size=3),
     seed=st.integers(0, 10**6),
 )
 def test_the_chunked_network_is_the_plain_loop(
-    structure: Structure, chunk: int, window: int, momentum: bool, length: int, seed: int
+    rule: Network, chunk: int, window: int, heads: int, lengths: list[tuple[int, int]], seed: int
 ) -> None:
-    network = Network(structure, squared, chunk=chunk, window=window, momentum=momentum, longest=1.5)
-    q, k, v, gates = inputs(length, seed, momentum=momentum, window=window)
+    """In two calls, of whose 7 tokens every text reads as many as its `lengths` say."""
+    window = 1 if rule.bias is huber else window
+    network = replace(rule, chunk=chunk, window=window, longest=1.5)
+    q, k, v, gates = inputs(14, seed, momentum=rule.momentum, window=window, batch=len(lengths), heads=heads)
     torch.manual_seed(seed)
-    weights = [torch.randn(HEADS, *shape, dtype=torch.float64) for shape in structure.shapes(K, V)]
-    got, state = network.read(q, k, v, gates, network.fresh(weights, 1, K, V), None, weights)
-    for head in range(HEADS):
-        own = Gates(*(g if g is None else g[0, head] for g in vars(gates).values()))
-        out, end = plain_loop(network, [w[head] for w in weights], q[0, head], k[0, head], v[0, head], own)
-        assert torch.allclose(got[0, head], torch.stack(out), atol=1e-9, rtol=1e-9)
-        for i, weight in enumerate(end):
-            assert torch.allclose(state[f"running.{i}"][0, head], weight, atol=1e-9, rtol=1e-9)
+    weights = [torch.randn(heads, *shape, dtype=torch.float64) for shape in rule.structure.shapes(K, V)]
+    state, read = network.fresh(weights, len(lengths), K, V), []
+    for start, counts in zip((0, 7), zip(*lengths, strict=True), strict=True):
+        here = (slice(None), slice(None), slice(start, start + 7))
+        real = None if min(counts) == 7 else torch.tensor(counts)
+        y, state = network.read(q[here], k[here], v[here], part(gates, *here), state, real, weights)
+        read.append(y)
+    got = torch.cat(read, 2)
+    for row, (first, second) in enumerate(lengths):
+        for head in range(heads):
+            own = (row, head, [*range(first), *range(7, 7 + second)])
+            out, end = plain_loop(
+                network, [w[head] for w in weights], q[own], k[own], v[own], part(gates, *own)
+            )
+            assert torch.allclose(got[own], torch.stack(out), atol=1e-9, rtol=1e-9)
+            for i, weight in enumerate(end):
+                assert torch.allclose(state[f"running.{i}"][row, head], weight, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("momentum", [False, True])

@@ -48,9 +48,12 @@ class Hashed(Selective):
         self, dim: int, heads: int, *, bits: int, bucket: int, selected: int, size: int, expand: int, conv: int,
         chunk: int,
     ) -> None:  # fmt: skip
+        if bits < 0:
+            raise ValueError(f"a hash has 0 bits or more, not {bits}")
         super().__init__("hax", dim, heads, size=size, expand=expand, decay="scalar", conv=conv, chunk=chunk)
         if bucket < 0 or selected < 0 or bucket + selected < 1:
             raise ValueError(f"bucket {bucket}, selected {selected}: need at least one token to attend to")
+        self.define(bits=bits, bucket=bucket, selected=selected)
         self.bucket, self.selected = bucket, selected
         self.slots = (bucket << bits) + selected
         self.branch = nn.Linear(self.inner, 2 * size, bias=False)

@@ -71,7 +71,7 @@ class PrefixLinear(Matrix):
             k, v = mixed.split([self.heads * self.key_dim, self.heads * self.value_dim], -1)
             k, v = taylor(split_heads(wide(k), self.heads)), split_heads(wide(v), self.heads)
             v = torch.cat([v, torch.ones_like(v[..., :1])], -1) * real[:, None, :, None]
-            return State(self.name, self.initial(x.shape[0]) | {"memory": k.mT @ v})
+            return State(self.maker, self.initial(x.shape[0]) | {"memory": k.mT @ v})
 
 
 def prefix(stack: Stack, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, list[State]]:

@@ -55,6 +55,7 @@ class Enlarged(Selective):
         )
         if trained < 1 or not 0 <= far < 1:
             raise ValueError(f"trained {trained} must be at least 1 token, far {far} in [0, 1)")
+        self.define(trained=trained, far=far)
         self.far, self.expected = far, 0
         start = F.softplus(self.step_bias.detach())
         self.register_buffer("profile", start[:, None].repeat(1, trained))

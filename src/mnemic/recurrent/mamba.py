@@ -56,6 +56,8 @@ class Selective(Layer):
             raise ValueError(f"a decay is 'scalar' or 'diagonal', not {decay!r}")
         if chunk < 1 or chunk & (chunk - 1):
             raise ValueError(f"a chunk is a power of two tokens, not {chunk}; 64 suits most machines")
+        if decay == "diagonal":
+            self.define(diagonal=True)
         self.heads, self.inner, self.size, self.chunk = heads, inner, size, chunk
         self.project = nn.Linear(dim, inner + 2 * size, bias=False)
         self.conv = ShortConv(inner + 2 * size, conv) if conv else None

@@ -44,6 +44,7 @@ class Mixture(Matrix):
         )  # fmt: skip
         if not 1 <= chosen <= memories:
             raise ValueError(f"{chosen} of {memories} memories cannot be chosen; choose from 1 to all")
+        self.define(chosen=chosen)
         self.memories, self.chosen = memories, chosen
         self.router = nn.Linear(dim, memories, bias=False)
 

@@ -55,6 +55,10 @@ class Stuffed(Selective):
             raise ValueError(f"a mend is 'forget', 'norm' or 'window', not {mend!r}")
         if window < 1:
             raise ValueError(f"a window holds at least 1 token, not {window}")
+        if mend == "norm":
+            self.define(chunk=chunk)
+        if mend == "forget":
+            self.define(decay_times=decay_times, write_times=write_times)
         self.mend, self.window = mend, window
         self.decay_times, self.write_times = decay_times, write_times
         self.register_buffer("largest", torch.full((heads,), float(largest)))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemic.recurrent.engine.linear import chunked
-from mnemic.recurrent.engine.parts import DiagonalDecay, HeadNorm, split_heads, wide
+from mnemic.recurrent.engine.parts import DiagonalDecay, HeadNorm, refuse_overflow, split_heads, wide
 
 PAPER = 61
 KIND = "encoder"
@@ -27,7 +27,7 @@ class GatedImage(nn.Module):
     """x [batch, height, width, dim] -> y of the same shape.
 
     Raises:
-        ValueError: heads that do not divide the width.
+        ValueError: heads that do not divide the width, or other sizes that do not fit.
     """
 
     def __init__(self, dim: int, heads: int, *, key_dim: int | None, chunk: int) -> None:
@@ -36,6 +36,10 @@ class GatedImage(nn.Module):
             raise ValueError(f"{heads} heads do not divide a width of {dim}; take a divisor")
         self.dim, self.heads, self.chunk = dim, heads, chunk
         self.key_dim = max(dim // heads // 2, 1) if key_dim is None else key_dim
+        if self.key_dim < 1:
+            raise ValueError(f"key_dim is at least 1, not {key_dim}")
+        if chunk < 1 or chunk & (chunk - 1):
+            raise ValueError(f"a chunk is a power of two tokens, not {chunk}; 64 suits most machines")
         self.near = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.project = nn.Linear(dim, 2 * heads * self.key_dim + dim, bias=False)
         self.ahead, self.back = (DiagonalDecay(dim, heads, self.key_dim) for _ in range(2))
@@ -49,9 +53,11 @@ class GatedImage(nn.Module):
         if x.numel() == 0:
             return x
         s = F.silu(self.near(x.permute(0, 3, 1, 2))).flatten(2).mT  # [batch, length, dim]
+        s = s.to(self.project.weight.dtype)  # under autocast they differ
         sizes = [self.heads * self.key_dim, self.heads * self.key_dim, self.dim]
+        mixed = self.project(s)
         with torch.autocast(x.device.type, enabled=False):
-            q, k, v = (split_heads(wide(each), self.heads) for each in self.project(s).split(sizes, -1))
+            q, k, v = (split_heads(wide(each), self.heads) for each in mixed.split(sizes, -1))
             q = q * self.key_dim**-0.5
             seen = self.scan(q, k, v, self.ahead(s))
             seen = seen + self.scan(*(each.flip(-2) for each in (q, k, v, self.back(s)))).flip(-2)
@@ -62,6 +68,7 @@ class GatedImage(nn.Module):
             )
         g = torch.sigmoid(self.mix(s))
         out: Tensor = self.output(g * far + (1 - g) * near)
+        refuse_overflow("vig", x, out)
         return out.reshape(x.shape)
 
     def scan(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:

@@ -58,8 +58,10 @@ class Direction(nn.Module):
 class BidirectionalMamba(Encoder):
     def __init__(self, dim: int, *, expansion: int, states: int, conv: int, chunk: int) -> None:
         super().__init__("vim", dim)
-        if min(expansion, states, conv) < 1:
-            raise ValueError(f"expansion {expansion}, states {states}, conv {conv}: all are at least 1")
+        if min(expansion, states, conv, chunk) < 1:
+            raise ValueError(
+                f"expansion {expansion}, states {states}, conv {conv}, chunk {chunk}: all are at least 1"
+            )
         inner, rank = expansion * dim, -(-dim // 16)
         self.project = nn.Linear(dim, 2 * inner, bias=False)
         self.ahead, self.back = (Direction(inner, states, rank, conv, chunk) for _ in range(2))

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mnemic.recurrent.engine.parts import pack, reorder
+from mnemic.recurrent.engine.parts import pack, refuse_overflow, reorder
 
 
 class Encoder(nn.Module, ABC):
@@ -30,20 +30,23 @@ class Encoder(nn.Module, ABC):
                 and answered with zeros.
 
         Raises:
-            ValueError: shapes that do not fit.
+            ValueError: shapes that do not fit, or numbers beyond float16's.
         """
         if x.dim() != 3 or x.shape[-1] != self.dim:
             raise ValueError(f"{self.name} reads [batch, length, {self.dim}], not {list(x.shape)}")
         if x.numel() == 0:
             return x
-        if mask is None:
-            return self.run(x)
-        if mask.dtype != torch.bool or mask.shape != x.shape[:2]:
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2]):
             raise ValueError(
                 f"the mask is {mask.dtype} {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one "
                 "boolean a token"
             )
-        order, lengths = pack(mask)
-        real = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).unsqueeze(-1)
-        y = self.run(reorder(x, order).masked_fill(~real, 0))
-        return reorder(y.masked_fill(~real, 0), order.argsort(1))
+        if mask is None:
+            y = self.run(x)
+        else:
+            order, lengths = pack(mask)
+            real = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).unsqueeze(-1)
+            x = reorder(x, order).masked_fill(~real, 0)
+            y = reorder(self.run(x).masked_fill(~real, 0), order.argsort(1))
+        refuse_overflow(self.name, x, y)
+        return y

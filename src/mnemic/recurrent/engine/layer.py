@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mnemic.recurrent.engine.parts import pack, reorder
+from mnemic.recurrent.engine.parts import pack, refuse_overflow, reorder
 from mnemic.recurrent.engine.state import State, Tensors
 
 PIECE = 4096  # tokens read at once without gradients, so that a book needs no more memory than a chapter
@@ -21,7 +21,8 @@ class Layer(nn.Module, ABC):
     """x [batch, length, dim] -> (y of the same shape, state).
 
     Attributes:
-        name: what it is built by, and whose states it accepts.
+        name: what it is built by.
+        maker: whose states it accepts: the name, and the options that `define` names.
         growing: names of state tensors whose second dimension grows with what was read (attention only).
     """
 
@@ -29,7 +30,11 @@ class Layer(nn.Module, ABC):
 
     def __init__(self, name: str, dim: int) -> None:
         super().__init__()
-        self.name, self.dim = name, dim
+        self.name, self.maker, self.dim = name, name, dim
+
+    def define(self, **options: float) -> None:
+        """Name options that change what is remembered but not its shapes: states of others are refused."""
+        self.maker = " ".join([self.maker, *(f"{option}={value:.9g}" for option, value in options.items())])
 
     @abstractmethod
     def initial(self, batch: int) -> Tensors:
@@ -57,7 +62,7 @@ class Layer(nn.Module, ABC):
             y [batch, length, dim] and the state after the last real token.
 
         Raises:
-            ValueError: shapes that do not fit, or a state made by a different layer.
+            ValueError: shapes that do not fit, a state made by a different layer, or numbers beyond float16's.
             TypeError: a mask that is not boolean.
         """
         if x.dim() != 3 or x.shape[-1] != self.dim:
@@ -79,16 +84,19 @@ class Layer(nn.Module, ABC):
             return whole, state
         tensors = self.initial(x.shape[0]) if state is None else self._accept(state, x.shape[0])
         if x.shape[0] == 0 or x.shape[1] == 0:
-            return torch.zeros_like(x), State(self.name, tensors)
+            return torch.zeros_like(x), State(self.maker, tensors)
+        if torch.is_autocast_enabled(x.device.type):  # gates are made outside of it, where types must agree
+            x = x.to(next(self.parameters()).dtype)
         if mask is None:
             y, tensors = self.run(x, tensors, None)
         else:
             order, lengths = pack(mask)
             real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-            packed = reorder(x, order).masked_fill(~real.unsqueeze(-1), 0)
-            y, tensors = self.run(packed, tensors, lengths)
+            x = reorder(x, order).masked_fill(~real.unsqueeze(-1), 0)
+            y, tensors = self.run(x, tensors, lengths)
             y = reorder(y, order.argsort(1))
-        return y, State(self.name, tensors)
+        refuse_overflow(self.name, x, y, *tensors.values())
+        return y, State(self.maker, tensors)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Read one token, x [batch, dim] -> (y [batch, dim], state); its cost does not grow with the text."""
@@ -98,11 +106,11 @@ class Layer(nn.Module, ABC):
     def state_bytes(self) -> int:
         """Bytes of the state of one sequence (of an empty one, where the state grows)."""
         with torch.no_grad():
-            return State(self.name, self.initial(1)).nbytes
+            return State(self.maker, self.initial(1)).nbytes
 
     def _accept(self, state: State, batch: int) -> Tensors:
-        if state.layer != self.name:
-            raise ValueError(f"this state was made by {state.layer!r}; {self.name!r} cannot read on from it")
+        if state.layer != self.maker:
+            raise ValueError(f"this state was made by {state.layer!r}; {self.maker!r} cannot read on from it")
         fresh = self.initial(batch)
         if fresh.keys() != state.tensors.keys():
             raise ValueError(

@@ -78,7 +78,7 @@ class Network:
         structure: the network that is learnt.
         bias: gradient of the loss that is minimised.
         chunk: tokens whose gradients are taken at the same weights.
-        window: tokens whose loss a step lowers; 1: the token's own.
+        window: tokens whose loss a step lowers; 1: the token's own, as a bias with thresholds needs.
         momentum: whether steps are carried on.
         border: how the weights change at the end of a chunk beyond sums; None: not at all.
         stepwise: whether S_t is added to M_t at every token; if not, the border does it.

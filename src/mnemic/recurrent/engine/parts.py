@@ -141,6 +141,20 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def refuse_overflow(name: str, x: Tensor, y: Tensor, *state: Tensor) -> None:
+    """Check that of tokens x came finite numbers; those of float16 end at 65504.
+
+    Raises:
+        ValueError: the layer `name` made infinite or undefined ones of finite tokens.
+    """
+    overflown = y.dtype == torch.float16 and not all(torch.isfinite(each).all() for each in (y, *state))
+    if overflown and torch.isfinite(x).all():
+        raise ValueError(
+            f"{name} came to numbers beyond 65504, the largest of float16; use bfloat16, which has the range "
+            "of float32, or smaller input"
+        )
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[batch, length, heads * d] -> [batch, heads, length, d]."""
     return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)

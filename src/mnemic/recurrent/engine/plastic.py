@@ -30,6 +30,9 @@ class Plastic(Associative):
         max_rate: the largest step a token can ask for, over the structure's gain: 1 mends its whole error.
         thresholds: whether every token sets a threshold for the attentional bias, softplus(W x + 1) per head.
         features: map of normalised queries and keys, [..., key_dim] -> [..., any size]; None: as they are.
+
+    Raises:
+        ValueError: sizes that do not fit, or a step that is not above 0.
     """
 
     def __init__(
@@ -38,6 +41,9 @@ class Plastic(Associative):
         key_dim: int | None = None, value_dim: int | None = None, conv: int = 4,
     ) -> None:  # fmt: skip
         super().__init__(name, dim, heads, key_dim=key_dim, value_dim=value_dim, conv=conv)
+        if not max_rate > 0:
+            raise ValueError(f"a largest step is above 0, not {max_rate}")
+        self.define(chunk=network.chunk, max_rate=max_rate)
         self.network, self.features = network, features
         self.feature_dim = self.key_dim if features is None else features(torch.zeros(self.key_dim)).shape[-1]
         self.max_rate = max_rate / network.structure.gain(self.feature_dim)

@@ -23,7 +23,8 @@ class State:
     """What a layer remembers of what it read.
 
     Attributes:
-        layer: name of the layer that made it; only the same kind of layer accepts it.
+        layer: name of the layer that made it, with options that its shapes do not show; only such a layer
+            accepts it.
         tensors: name to tensor [batch, ...].
     """
 

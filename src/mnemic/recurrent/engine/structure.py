@@ -59,6 +59,10 @@ class Perceptron:
     expansion: int = 4
     residual: bool = False
 
+    def __post_init__(self) -> None:
+        if self.depth < 1 or self.expansion < 1:
+            raise ValueError(f"depth {self.depth} and expansion {self.expansion} must be at least 1")
+
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         if self.residual and key_dim != value_dim:
             raise ValueError(
@@ -107,6 +111,10 @@ class SwiGLU:
     """f(x) = W_2 (silu(W_0 x) * W_1 x), hidden layer `expansion` times as wide as a key."""
 
     expansion: int = 1
+
+    def __post_init__(self) -> None:
+        if self.expansion < 1:
+            raise ValueError(f"expansion {self.expansion} must be at least 1")
 
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         hidden = self.expansion * key_dim
