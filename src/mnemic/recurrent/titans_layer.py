@@ -42,6 +42,7 @@ class MemoryAsLayer(Layer):
 
     def __init__(self, memory: Plastic, window: Windowed) -> None:
         super().__init__("titans-layer", memory.dim)
+        self.maker += memory.maker.removeprefix(memory.name)
         self.memory, self.window = memory, window
         self.norm = nn.RMSNorm(self.dim)
 
