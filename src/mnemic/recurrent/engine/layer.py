@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mnemic.recurrent.engine.parts import pack, reorder
+from mnemic.recurrent.engine.parts import check_mask, pack, reorder
 from mnemic.recurrent.engine.state import State, Tensors
 
 PIECE = 4096  # tokens read at once without gradients, so that a book needs no more memory than a chapter
@@ -62,12 +62,7 @@ class Layer(nn.Module, ABC):
         """
         if x.dim() != 3 or x.shape[-1] != self.dim:
             raise ValueError(f"{self.name} reads [batch, length, {self.dim}], not {list(x.shape)}")
-        if mask is not None and mask.dtype != torch.bool:
-            raise TypeError(f"a mask is boolean (True: a real token), not {mask.dtype}; compare it with 0")
-        if mask is not None and mask.shape != x.shape[:2]:
-            raise ValueError(
-                f"the mask is {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one flag a token"
-            )
+        check_mask(mask, x)
         if x.shape[1] > PIECE and not torch.is_grad_enabled():
             whole = x.new_empty(0)
             for start in range(0, x.shape[1], PIECE):
