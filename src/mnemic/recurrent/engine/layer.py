@@ -96,25 +96,4 @@ class Layer(nn.Module, ABC):
             return State(self.name, self.initial(1)).nbytes
 
     def _accept(self, state: State, batch: int) -> Tensors:
-        if state.layer != self.name:
-            raise ValueError(f"this state was made by {state.layer!r}; {self.name!r} cannot read on from it")
-        fresh = self.initial(batch)
-        if fresh.keys() != state.tensors.keys():
-            raise ValueError(
-                f"this state holds {sorted(state.tensors)}, but {self.name!r} built with these options keeps "
-                f"{sorted(fresh)}; use the layer that made it"
-            )
-        for name, like in fresh.items():
-            given = state.tensors[name]
-            fixed = slice(2, None) if name in self.growing else slice(1, None)
-            if given.shape[0] != batch:
-                raise ValueError(
-                    f"this state is of a batch of {given.shape[0]}, but {batch} rows are to be read; "
-                    "pick rows with state.rows(index)"
-                )
-            if given.dim() != like.dim() or given.shape[fixed] != like.shape[fixed]:
-                raise ValueError(
-                    f"{name} of this state is {list(given.shape)}, but {self.name!r} of this size keeps "
-                    f"{list(like.shape)}; use a layer of the size that made it"
-                )
-        return {name: state.tensors[name].to(like.device, like.dtype) for name, like in fresh.items()}
+        return state.accepted(self.name, self.initial(batch), batch, self.growing)
