@@ -55,6 +55,7 @@ class Hierarchical(Segmented):
         self.sensory, self.memories = sensory, memories
         table = base.get_input_embeddings().weight.detach()
         self.length = float(table.float().square().mean().sqrt())
+        self.dim = int(table.shape[1])  # memories are read as embeddings
         width = self.dim if width is None else width
         like = {"device": table.device, "dtype": table.dtype}
         self.query, self.key = (nn.Linear(self.dim, width, bias=False, **like) for _ in range(2))

@@ -44,7 +44,7 @@ class Segmented(nn.Module):
         if segment < 1 or depth < 1:
             raise ValueError(f"segment {segment} and depth {depth}: both are at least 1")
         self.name, self.base, self.segment, self.depth = name, base, segment, depth
-        self.dim = int(base.get_input_embeddings().weight.shape[1])
+        self.dim = int(base.config.hidden_size)  # what layers give; embeddings may be narrower
 
     @abstractmethod
     def fresh(self, batch: int) -> Tensors:
