@@ -169,6 +169,39 @@ def test_the_summary_of_a_set_is_the_same_in_every_order_and_without_what_is_mas
     assert torch.allclose(reader(x, mask), reader(x[:, :5]))
 
 
+def test_what_is_masked_reaches_neither_summary_nor_written_nor_searched_order() -> None:
+    torch.manual_seed(1)
+    reader = order_matters.layer(4, width=8).double()
+    with torch.no_grad():
+        for parameter in reader.parameters():
+            parameter.mul_(4)
+    x, order = torch.randn(64, 5, 4, dtype=torch.float64), torch.tensor([[1, 2, 0]]).expand(64, -1)
+    padded = torch.cat([x, torch.full((64, 2, 4), torch.nan, dtype=torch.float64)], 1)
+    mask = torch.arange(7).expand(64, -1) < 5
+    wanted = mask & (torch.arange(7) < 3)
+    assert torch.allclose(reader(padded, mask), reader(x))
+    assert torch.allclose(reader.write(padded, order, mask), reader.write(x, order))
+    assert torch.equal(
+        reader.search(padded, wanted, mask, temperature=0), reader.search(x, wanted[:, :5], temperature=0)
+    )
+    torch.autograd.backward(reader.write(padded, order, mask).sum())
+    assert all(torch.isfinite(p.grad).all() for p in reader.parameters() if p.grad is not None)
+
+
+def test_masks_of_sets_that_do_not_fit_are_refused() -> None:
+    reader, x, mask = order_matters.layer(4, width=8), torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool)
+    with pytest.raises(TypeError, match=r"a mask is boolean .*, not torch.int64"):
+        reader(x, mask.long())
+    with pytest.raises(ValueError, match=r"the mask is \[2, 4\] but the tokens are \[2, 5\]"):
+        reader.write(x, torch.zeros(2, 1, dtype=torch.int64), mask[:, :4])
+    with pytest.raises(TypeError, match=r"a mask is boolean .*, not torch.float32"):
+        reader.search(x, mask.float())
+    with pytest.raises(ValueError, match="wanted that the mask leaves out"):
+        reader.search(x, mask, torch.arange(5).expand(2, -1) < 4)
+    with pytest.raises(ValueError, match=r"rows want \[0, 0\] members"):
+        reader.search(x, ~mask)
+
+
 @torch.no_grad()
 def test_a_set_is_processed_by_an_lstm_that_attends_to_its_members() -> None:
     torch.manual_seed(0)

@@ -94,6 +94,37 @@ def test_the_loss_is_the_next_token_after_the_prompt_and_a_quarter_of_the_masked
         jrt.loss(model, ids, 30, 19)
 
 
+def test_the_loss_of_padded_rows_is_that_of_the_rows_alone() -> None:
+    model, text = stack(), torch.randint(19, (3, 16), generator=torch.Generator().manual_seed(2))
+    mask = torch.rand((3, 16), generator=torch.Generator().manual_seed(3)) < 0.6
+    told, said = mask[:, :9].sum(1), mask[:, 9:].sum(1)
+    assert told.tolist() != [int(told[0])] * 3
+    assert said.tolist() != [int(said[0])] * 3
+    got = jrt.loss(model, text.masked_fill(~mask, 18), 9, 19, mask=mask, masked=1.0)
+    following, hidden = torch.zeros(2, dtype=torch.float64)
+    for row in range(3):
+        alone, length = text[row : row + 1, mask[row]], int(told[row])
+        of_row = [jrt.loss(model, alone, length, 19, masked=1.0, weight=weight) for weight in (0.0, 1.0)]
+        following = following + of_row[0] * said[row] / said.sum()
+        hidden = hidden + (of_row[1] - of_row[0]) * (length - 1) / (told - 1).sum()
+    assert torch.allclose(got, following + 0.25 * hidden)
+    with pytest.raises(ValueError, match="without a token; leave that row out"):
+        jrt.loss(model, text, 9, 19, mask=torch.arange(16).expand(3, -1) < 9)
+    with pytest.raises(TypeError, match=r"a mask is boolean .*, not torch.int64"):
+        jrt.loss(model, text, 9, 19, mask=mask.long())
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 12), (0, 5, 12)])
+def test_reading_nothing_ahead_is_beginning_afresh(shape: tuple[int, ...]) -> None:
+    layer, x = shaken(conv=4), torch.randn(shape, dtype=torch.float64)
+    state, fresh = layer.ahead(x), layer.initial(shape[0])
+    assert all(torch.equal(state.tensors[name], t) for name, t in fresh.items())
+    with pytest.raises(ValueError, match="give one flag a token"):
+        layer.ahead(x, torch.ones(1, 1, dtype=torch.bool))
+    model = stack()
+    assert jrt.prefix(model, torch.zeros(shape[:2], dtype=torch.int64))[0].shape == (*shape[:2], 20)
+
+
 def test_gradients_reach_every_weight() -> None:
     model, ids = stack(), torch.randint(19, (2, 30), generator=torch.Generator().manual_seed(2))
     torch.autograd.backward(jrt.loss(model, ids, 20, 19))

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from mnemic.recurrent import State, cmr, hmt, names, synaptic_resonance, wrap
 from mnemic.recurrent.engine.segments import Segmented
@@ -27,6 +34,9 @@ def base(kind: str = "llama", seed: int = 0, vocab: int = 24, **sizes: int) -> A
     )
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(num_key_value_heads=1, **given)).eval()
+    if kind == "opt":  # its layers are twice as wide as its embeddings
+        wide = {"word_embed_proj_dim": 8, "ffn_dim": 24, "do_layer_norm_before": False}
+        return OPTForCausalLM(OPTConfig(**given, **wide)).eval()
     return GPTNeoXForCausalLM(GPTNeoXConfig(**given)).eval()
 
 
@@ -56,7 +66,7 @@ def ids(length: int, batch: int = 2, vocab: int = 24) -> torch.Tensor:
 NAMES = names("wrapper")
 
 
-@pytest.mark.parametrize("kind", ["llama", "neox"])
+@pytest.mark.parametrize("kind", ["llama", "neox", "opt"])
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_with_its_gates_at_zero_it_is_the_model_reading_segment_after_segment(name: str, kind: str) -> None:
@@ -69,7 +79,7 @@ def test_with_its_gates_at_zero_it_is_the_model_reading_segment_after_segment(na
     assert torch.allclose(logits, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["llama", "neox"])
+@pytest.mark.parametrize("kind", ["llama", "neox", "opt"])
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_any_split_of_the_text_gives_the_same_logits_and_state(name: str, kind: str) -> None:
@@ -145,6 +155,141 @@ def test_an_empty_text_changes_nothing_and_a_foreign_state_is_refused(name: str)
         made(ids(3), State("titans", state.tensors))
     with pytest.raises(ValueError, match="batch of 2, but 1 rows"):
         made(ids(3, batch=1), state)
+
+
+@pytest.mark.parametrize("change", [{"segment": 16}, {"segment": 4}, {"width": 8}, {"memory": 1}])
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_state_of_another_size_is_refused(name: str, change: dict[str, int]) -> None:
+    sizes = {"segment": SEGMENT, "width": 16, "memory": 2} | change
+    memory = {
+        "hmt": {"sensory": 3, "memories": sizes["memory"]},
+        "cmr": {"slots": sizes["memory"], "segments": 2},
+        "synaptic-resonance": {"heads": sizes["memory"]},
+    }[name]
+    _, state = wrap(name, base(hidden_size=sizes["width"]), segment=sizes["segment"], **memory)(ids(11))
+    made = wrapped(name) if name == "synaptic-resonance" else shaken(name)
+    with pytest.raises(ValueError, match=rf"of this state is \[2, .*, but '{name}' of this size keeps \[2, "):
+        made(ids(3), state)
+
+
+@pytest.mark.parametrize("name", ["hmt", "synaptic-resonance"])
+def test_gradients_reach_as_many_segments_back_however_the_text_is_split(name: str) -> None:
+    made, text = shaken(name, "neox").double(), ids(6 * SEGMENT, batch=1)  # a Llama norms in float32
+    made.depth = 2
+
+    def gradients(cuts: list[int]) -> list[torch.Tensor]:
+        state, outputs = None, []
+        for piece in text.split(cuts, 1):
+            logits, state = made(piece, state)
+            outputs.append(logits)
+        loss = F.cross_entropy(torch.cat(outputs, 1)[:, :-1].flatten(0, 1), text[:, 1:].flatten())
+        return list(torch.autograd.grad(loss, list(made.parameters())))
+
+    whole = gradients([6 * SEGMENT])
+    made.depth = 6
+    assert not all(torch.allclose(a, b) for a, b in zip(gradients([6 * SEGMENT]), whole, strict=True))
+    made.depth = 2
+    for cuts in ([SEGMENT] * 6, [3 * SEGMENT] * 2, [5, 14, 20, 9]):
+        for a, b in zip(gradients(cuts), whole, strict=True):
+            assert float((a - b).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["hmt", "synaptic-resonance"])
+def test_the_last_segments_alone_feel_gradients_however_the_text_is_split(name: str) -> None:
+    made, text = shaken(name), ids(6 * SEGMENT, batch=1)
+    made.depth, embedded = 2, []
+    embed = made.base.get_input_embeddings()
+    embed.register_forward_hook(lambda module, given, result: embedded.append(result) or result.retain_grad())
+    state = None
+    for piece in text.split(SEGMENT, 1):
+        logits, state = made(piece, state)
+    torch.autograd.backward(logits[0, -1].logsumexp(0))
+    felt = [t.grad is not None for t in embedded if t.shape[1] == SEGMENT]
+    assert felt == [False] * 4 + [True] * 2
+
+
+LENGTHS = (11, 0, 24, 19, 3, 11)
+
+
+def padded(
+    text: torch.Tensor, lengths: tuple[int, ...], place: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of text cut at their lengths, real tokens where `place` has the smallest numbers, and their mask."""
+    mask = place < torch.tensor(lengths)[:, None]
+    given = torch.zeros_like(text)
+    given[mask] = text[torch.arange(text.shape[1]) < torch.tensor(lengths)[:, None]]
+    return given, mask
+
+
+@pytest.mark.parametrize("side", ["right", "left", "anywhere"])
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_padded_row_is_read_as_if_alone_and_so_is_what_follows(name: str, side: str) -> None:
+    made, text = shaken(name).double(), ids(24, batch=6)
+    place = {"right": torch.arange(24), "left": torch.arange(23, -1, -1), "anywhere": torch.randperm(24)}[side]
+    given, mask = padded(text, LENGTHS, place)
+    logits, state = made(given, None, mask)
+    more = ids(13, batch=6)
+    after, end = made(more, state)
+    assert (logits[~mask] == 0).all()
+    for row, length in enumerate(LENGTHS):
+        assert torch.allclose(logits[row, mask[row]], made(text[row : row + 1, :length])[0][0], atol=1e-10)
+        both = torch.cat([text[row : row + 1, :length], more[row : row + 1]], 1)
+        expected, expected_end = made(both)
+        assert torch.allclose(after[row], expected[0, length:], atol=1e-10)
+        for label, t in expected_end.tensors.items():
+            assert torch.allclose(end.tensors[label][row], t[0], atol=1e-10), label
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_states_of_texts_of_different_lengths_are_joined_and_read_on_as_if_alone(name: str) -> None:
+    made, text, more = shaken(name).double(), ids(8, batch=1), ids(9)
+    states = [made(text[:, :length])[1] for length in (5, 8)]
+    joined = State(made.name, {n: torch.cat([s.tensors[n] for s in states]) for n in states[0].tensors})
+    got, _ = made(more, joined)
+    for row, state in enumerate(states):
+        assert torch.allclose(got[row], made(more[row : row + 1], state)[0][0], atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_different_lengths_are_trained_on_as_if_alone(name: str) -> None:
+    made, text = shaken(name).double(), ids(20)
+    mask = torch.arange(20) < torch.tensor([[20], [13]])
+
+    def gradients(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(logits.square().sum(), list(made.parameters()))
+
+    together = gradients(made(text, None, mask)[0])
+    rows = zip(gradients(made(text[:1])[0]), gradients(made(text[1:, :13])[0]), strict=True)
+    for got, (first, second) in zip(together, rows, strict=True):
+        assert torch.allclose(got, first + second)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_padded_prompts_are_gone_on_with_as_if_alone_and_empty_ones_refused(name: str) -> None:
+    made, text, lengths = shaken(name).double(), ids(11, batch=3), (11, 4, 8)
+    expected = [made.generate(text[row : row + 1, :length], 6)[0] for row, length in enumerate(lengths)]
+    for place in (torch.arange(11), torch.arange(10, -1, -1)):
+        given, mask = padded(text, lengths, place)
+        assert torch.equal(made.generate(given, 6, mask=mask)[0], torch.cat(expected))
+    _, state = made(text)
+    with pytest.raises(ValueError, match="a row without tokens has none to go on from"):
+        made.generate(text[:, :0], 3, state)
+    with pytest.raises(ValueError, match="a row without tokens has none to go on from"):
+        made.generate(text, 3, state, torch.arange(11) < torch.tensor([[0], [3], [11]]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_that_do_not_fit_are_refused(name: str) -> None:
+    made, text = wrapped(name), ids(5)
+    for read in (lambda mask: made(text, None, mask), lambda mask: made.generate(text, 2, None, mask)):
+        with pytest.raises(TypeError, match=r"a mask is boolean .*, not torch.int64"):
+            read(torch.ones_like(text))
+        with pytest.raises(ValueError, match=r"the mask is \[2, 4\] but the tokens are \[2, 5\]"):
+            read(torch.ones(2, 4, dtype=torch.bool))
 
 
 @torch.no_grad()

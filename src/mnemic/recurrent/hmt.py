@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnemic.recurrent.engine.parts import wide
 from mnemic.recurrent.engine.segments import Segmented
 from mnemic.recurrent.engine.state import Tensors
 from mnemic.types import Claim
@@ -54,6 +55,7 @@ class Hierarchical(Segmented):
         self.sensory, self.memories = sensory, memories
         table = base.get_input_embeddings().weight.detach()
         self.length = float(table.float().square().mean().sqrt())
+        self.dim = int(table.shape[1])  # memories are read as embeddings
         width = self.dim if width is None else width
         like = {"device": table.device, "dtype": table.dtype}
         self.query, self.key = (nn.Linear(self.dim, width, bias=False, **like) for _ in range(2))
@@ -107,7 +109,7 @@ class Hierarchical(Segmented):
         scores = self.query(hidden[:, -1:]) @ self.key(queue).mT / math.sqrt(self.query.out_features)
         place = torch.arange(self.memories, 0, -1, device=queue.device)
         scores = scores.masked_fill(place > memory["held"][:, None, None], -torch.inf)
-        return self.scaled(F.softmax(scores.float(), -1).to(queue.dtype) @ queue)
+        return self.scaled(F.softmax(wide(scores), -1).to(queue.dtype) @ queue)
 
     def said(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and last hidden states of the model."""

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from mnemic.recurrent.based import taylor
 from mnemic.recurrent.engine.matrix import Matrix
-from mnemic.recurrent.engine.parts import ShortConv, pack, reorder, split_heads, wide
+from mnemic.recurrent.engine.parts import ShortConv, check_mask, pack, reorder, split_heads, wide
 from mnemic.recurrent.engine.stack import Block, Stack
 from mnemic.recurrent.engine.state import State
 from mnemic.types import Claim
@@ -60,6 +60,9 @@ class PrefixLinear(Matrix):
 
     def ahead(self, x: Tensor, mask: Tensor | None = None) -> State:
         """The state of one who has read x [batch, length, dim] ahead, mask [batch, length] as in `forward`."""
+        check_mask(mask, x)
+        if x.numel() == 0:
+            return State(self.maker, self.initial(x.shape[0]))
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         order, lengths = pack(mask)
         real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
@@ -93,25 +96,35 @@ def prefix(stack: Stack, ids: Tensor, mask: Tensor | None = None) -> tuple[Tenso
 
 
 def loss(
-    stack: Stack, ids: Tensor, length: int, mask_id: int, *, masked: float = 0.15, weight: float = 0.25,
-    generator: torch.Generator | None = None,
+    stack: Stack, ids: Tensor, length: int, mask_id: int, *, mask: Tensor | None = None, masked: float = 0.15,
+    weight: float = 0.25, generator: torch.Generator | None = None,
 ) -> Tensor:  # fmt: skip
     """The training loss of texts [batch, n] whose first `length` tokens are the prompt.
 
     Args:
         mask_id: what stands for a masked token; masked: their share; weight: of the loss on them.
+        mask: [batch, n] bool, True where a token is real, wherever it stands.
 
     Raises:
-        ValueError: no token before or after the end of the prompt.
+        ValueError: no token before or after the end of a prompt, or a mask of another shape.
+        TypeError: a mask that is not boolean.
     """
+    check_mask(mask, ids)
     if not 0 < length < ids.shape[1]:
         raise ValueError(f"a prompt of {length} of {ids.shape[1]} tokens; leave at least one on either side")
-    prompt, rest = ids[:, :length], ids[:, length:]
+    real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+    (first, told), (second, said) = pack(real[:, :length]), pack(real[:, length:])
+    if not ((told > 0) & (said > 0)).all():
+        raise ValueError("the mask leaves a prompt, or what follows it, without a token; leave that row out")
+    prompt, rest = reorder(ids[:, :length], first), reorder(ids[:, length:], second)
+    place, last = torch.arange(ids.shape[1], device=ids.device), told[:, None] - 1
     hidden = torch.rand(prompt.shape, generator=generator, device=ids.device) < masked
-    hidden[:, -1] = False
-    seen, states = prefix(stack, prompt.masked_fill(hidden, mask_id))
-    after, _ = stack(rest[:, :-1], states)
-    following = F.cross_entropy(torch.cat([seen[:, -1:], after], 1).flatten(0, 1), rest.flatten())
+    hidden &= place[:length] < last
+    of_prompt, of_rest = place[:length] <= last, place[: rest.shape[1]] < said[:, None]
+    seen, states = prefix(stack, prompt.masked_fill(hidden, mask_id), None if mask is None else of_prompt)
+    after, _ = stack(rest[:, :-1], states, None if mask is None else of_rest[:, :-1])
+    logits, targets = torch.cat([reorder(seen, last), after], 1), rest.masked_fill(~of_rest, -100)
+    following = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
     if not hidden.any():
         return following
     return following + weight * F.cross_entropy(seen[hidden], prompt[hidden])

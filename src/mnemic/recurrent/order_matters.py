@@ -18,6 +18,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mnemic.recurrent.engine.parts import check_mask
+
 PAPER = 67
 KIND = "encoder"
 
@@ -46,7 +48,8 @@ class SetReader(nn.Module):
         """The summary of the members marked in mask [batch, n] (None: all).
 
         Raises:
-            ValueError: another width, or a set without members.
+            ValueError: another width, a mask that does not fit, or a set without members.
+            TypeError: a mask that is not boolean.
         """
         return self.read(x, mask)[1]
 
@@ -54,10 +57,11 @@ class SetReader(nn.Module):
         """Members [batch, n, width], summary [batch, 2 width], mask [batch, n]."""
         if x.dim() != 3 or x.shape[-1] != self.dim:
             raise ValueError(f"order-matters reads [batch, n, {self.dim}], not {list(x.shape)}")
+        check_mask(mask, x)
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         if not mask.any(1).all():
             raise ValueError("a set without members has no summary; leave its row out")
-        members = self.embed(x)
+        members = self.embed(x.masked_fill(~mask.unsqueeze(-1), 0))
         summary = members.new_zeros(x.shape[0], 2 * self.width)
         q = cell = members.new_zeros(x.shape[0], self.width)
         for _ in range(self.steps):
@@ -78,24 +82,29 @@ class SetReader(nn.Module):
 
     @torch.no_grad()
     def search(
-        self, x: Tensor, wanted: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+        self, x: Tensor, wanted: Tensor, mask: Tensor | None = None, *, temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:  # fmt: skip
         """An order of each row's wanted members, drawn step by step from the model restricted to what is left.
 
         Args:
             wanted: [batch, n] bool, equally many in every row.
+            mask: [batch, n] bool, the members there are (None: all).
             temperature: 0: the likeliest at every step; infinite: all orders alike.
 
         Returns:
             [batch, k] indices into the n members.
 
         Raises:
-            ValueError: rows that want different numbers of members, or none.
+            ValueError: rows that want different numbers of members, none, or some that are not there.
         """
+        check_mask(wanted, x)
         counts = wanted.sum(1)
-        if not len(counts) or int(counts.min()) != int(counts.max()):
+        if not len(counts) or int(counts.min()) != int(counts.max()) or not counts.any():
             raise ValueError(f"rows want {counts.tolist()} members; search for equally many at a time")
-        members, summary, left = self.read(x, None)
+        members, summary, left = self.read(x, mask)
+        if (wanted & ~left).any():
+            raise ValueError("members are wanted that the mask leaves out; want only those that it marks")
         state, given = self.start(summary)
         order: list[Tensor] = []
         for _ in range(int(counts[0])):

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mnemic.recurrent.engine.parts import pack, refuse_overflow, reorder
+from mnemic.recurrent.engine.parts import check_mask, pack, refuse_overflow, reorder
 
 
 class Encoder(nn.Module, ABC):
@@ -31,16 +31,13 @@ class Encoder(nn.Module, ABC):
 
         Raises:
             ValueError: shapes that do not fit, or numbers beyond float16's.
+            TypeError: a mask that is not boolean.
         """
         if x.dim() != 3 or x.shape[-1] != self.dim:
             raise ValueError(f"{self.name} reads [batch, length, {self.dim}], not {list(x.shape)}")
+        check_mask(mask, x)
         if x.numel() == 0:
             return x
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != x.shape[:2]):
-            raise ValueError(
-                f"the mask is {mask.dtype} {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one "
-                "boolean a token"
-            )
         if mask is None:
             y = self.run(x)
         else:

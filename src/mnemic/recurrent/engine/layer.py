@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mnemic.recurrent.engine.parts import pack, refuse_overflow, reorder
+from mnemic.recurrent.engine.parts import check_mask, pack, refuse_overflow, reorder
 from mnemic.recurrent.engine.state import State, Tensors
 
 PIECE = 4096  # tokens read at once without gradients, so that a book needs no more memory than a chapter
@@ -67,12 +67,7 @@ class Layer(nn.Module, ABC):
         """
         if x.dim() != 3 or x.shape[-1] != self.dim:
             raise ValueError(f"{self.name} reads [batch, length, {self.dim}], not {list(x.shape)}")
-        if mask is not None and mask.dtype != torch.bool:
-            raise TypeError(f"a mask is boolean (True: a real token), not {mask.dtype}; compare it with 0")
-        if mask is not None and mask.shape != x.shape[:2]:
-            raise ValueError(
-                f"the mask is {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one flag a token"
-            )
+        check_mask(mask, x)
         if x.shape[1] > PIECE and not torch.is_grad_enabled():
             whole = x.new_empty(0)
             for start in range(0, x.shape[1], PIECE):
@@ -109,25 +104,4 @@ class Layer(nn.Module, ABC):
             return State(self.maker, self.initial(1)).nbytes
 
     def _accept(self, state: State, batch: int) -> Tensors:
-        if state.layer != self.maker:
-            raise ValueError(f"this state was made by {state.layer!r}; {self.maker!r} cannot read on from it")
-        fresh = self.initial(batch)
-        if fresh.keys() != state.tensors.keys():
-            raise ValueError(
-                f"this state holds {sorted(state.tensors)}, but {self.name!r} built with these options keeps "
-                f"{sorted(fresh)}; use the layer that made it"
-            )
-        for name, like in fresh.items():
-            given = state.tensors[name]
-            fixed = slice(2, None) if name in self.growing else slice(1, None)
-            if given.shape[0] != batch:
-                raise ValueError(
-                    f"this state is of a batch of {given.shape[0]}, but {batch} rows are to be read; "
-                    "pick rows with state.rows(index)"
-                )
-            if given.dim() != like.dim() or given.shape[fixed] != like.shape[fixed]:
-                raise ValueError(
-                    f"{name} of this state is {list(given.shape)}, but {self.name!r} of this size keeps "
-                    f"{list(like.shape)}; use a layer of the size that made it"
-                )
-        return {name: state.tensors[name].to(like.device, like.dtype) for name, like in fresh.items()}
+        return state.accepted(self.maker, self.initial(batch), batch, self.growing)

@@ -14,6 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def check_mask(mask: Tensor | None, x: Tensor) -> None:
+    """Refuse a mask that does not say of every token of x [batch, length, ...] whether it is real.
+
+    Raises:
+        TypeError: it is not boolean.
+        ValueError: it is not [batch, length].
+    """
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"a mask is boolean (True: a real token), not {mask.dtype}; compare it with 0")
+    if mask is not None and mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"the mask is {list(mask.shape)} but the tokens are {list(x.shape[:2])}; give one flag a token"
+        )
+
+
 def pack(mask: Tensor) -> tuple[Tensor, Tensor]:
     """The order [batch, length] that puts real tokens first, each kind in its own order, and their number."""
     return torch.argsort((~mask).to(torch.int8), dim=1, stable=True), mask.sum(1)

@@ -4,8 +4,8 @@
 
 The model itself sees one segment at a time, so its cost a token does not grow. A segment is counted from the
 start of the text; one that is not yet full is kept as ids and read again with what follows, and is remembered
-when it is full. So any split of the text gives the same logits. Hooks are on the model only while it reads
-here.
+when it is full. So any split of the text gives the same logits, and the same gradients. Hooks are on the model
+only while it reads here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from mnemic.recurrent.engine.parts import check_mask, pack, reorder
 from mnemic.recurrent.engine.state import State, Tensors
 
 Woven = Callable[[Tensor, Tensor], Tensor]
@@ -30,7 +32,8 @@ class Segmented(nn.Module):
     Args:
         base: a Hugging Face causal model; trained along, unless its parameters are frozen.
         segment: tokens the model reads at once.
-        depth: segments over which gradients reach back through the memory.
+        depth: segments over which gradients reach back through the memory at most; they stop before every
+            depth-th segment of the text.
 
     Raises:
         ValueError: a segment or depth below 1.
@@ -41,7 +44,7 @@ class Segmented(nn.Module):
         if segment < 1 or depth < 1:
             raise ValueError(f"segment {segment} and depth {depth}: both are at least 1")
         self.name, self.base, self.segment, self.depth = name, base, segment, depth
-        self.dim = int(base.get_input_embeddings().weight.shape[1])
+        self.dim = int(base.config.hidden_size)  # what layers give; embeddings may be narrower
 
     @abstractmethod
     def fresh(self, batch: int) -> Tensors:
@@ -58,27 +61,56 @@ class Segmented(nn.Module):
             "count": torch.zeros(batch, **at),
         }
 
-    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, ids: Tensor, state: State | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Read on from a state: ids [batch, length] -> logits [batch, length, vocab] and the state.
 
+        Rows of different lengths, or at different places of a segment, are read one kind after the other.
+
+        Args:
+            mask: [batch, length] bool, True where a token is real. The others change nothing, wherever they
+                stand, and their logits are zero.
+
         Raises:
-            ValueError: a state of another wrapper, or of another batch.
+            ValueError: a state of another wrapper, size or batch, or a mask of another shape.
+            TypeError: a mask that is not boolean.
         """
-        if state is not None and state.layer != self.name:
-            raise ValueError(f"this state was made by {state.layer!r}; {self.name!r} cannot read on from it")
-        if state is not None and state.batch != ids.shape[0]:
-            raise ValueError(
-                f"this state is of a batch of {state.batch}, but {ids.shape[0]} rows are to be read; "
-                "pick rows with state.rows(index)"
-            )
-        memory = dict(self.initial(ids.shape[0]) if state is None else state.tensors)
+        check_mask(mask, ids)
+        memory = self.initial(ids.shape[0])
+        if state is not None:
+            memory = state.accepted(self.name, memory, ids.shape[0])
         if ids.numel() == 0:
             nothing = self.base.get_input_embeddings().weight.new_zeros(*ids.shape, self.base.config.vocab_size)
             return nothing, State(self.name, memory)
-        open, before = memory.pop("open"), int(memory.pop("count").max())
+        count, period = memory["count"], self.segment * self.depth
+        place = torch.where(count < period, count, period + count % period)
+        if mask is None and bool((place == place[0]).all()):
+            return self.together(ids, memory)
+        order, lengths = pack(torch.ones_like(ids, dtype=torch.bool) if mask is None else mask)
+        packed = reorder(ids, order)
+        kinds: dict[tuple[int, int], list[int]] = {}
+        for row, kind in enumerate(zip(place.tolist(), lengths.tolist(), strict=True)):
+            kinds.setdefault(kind, []).append(row)
+        read, outputs, states = [], [], []
+        for (_, length), rows in kinds.items():
+            own = torch.tensor(rows, device=ids.device)
+            read.append(own)
+            logits, after = self(packed[own, :length], State(self.name, memory).rows(own))
+            outputs.append(F.pad(logits, (0, 0, 0, ids.shape[1] - length)))
+            states.append(after.tensors)
+        back = torch.cat(read).argsort()
+        joined = {name: torch.cat([tensors[name] for tensors in states]) for name in memory}
+        return reorder(torch.cat(outputs)[back], order.argsort(1)), State(self.name, joined).rows(back)
+
+    def together(self, ids: Tensor, memory: Tensors) -> tuple[Tensor, State]:
+        """The same for rows at one place of a segment, with the tensors of their state."""
+        open, count = memory["open"], memory["count"]
+        memory = {name: t for name, t in memory.items() if name not in ("open", "count")}
+        first, before = divmod(int(count[0]), self.segment)
         text = torch.cat([open[:, :before], ids], 1)
         outputs = []
-        for n, piece in enumerate(torch.split(text, self.segment, 1)):
+        for n, piece in enumerate(torch.split(text, self.segment, 1), first):
             if n and n % self.depth == 0:
                 memory = {name: t.detach() for name, t in memory.items()}
             logits, after = self.read(piece, memory)
@@ -88,16 +120,31 @@ class Segmented(nn.Module):
         left = text.shape[1] % self.segment
         open = torch.zeros_like(open)
         open[:, :left] = text[:, text.shape[1] - left :]
-        count = torch.full_like(open[:, 0], left)
-        return torch.cat(outputs, 1)[:, before:], State(self.name, memory | {"open": open, "count": count})
+        memory = memory | {"open": open, "count": count + ids.shape[1]}
+        return torch.cat(outputs, 1)[:, before:], State(self.name, memory)
 
     @torch.no_grad()
-    def generate(self, ids: Tensor, max_new_tokens: int, state: State | None = None) -> tuple[Tensor, State]:
-        """The likeliest tokens after ids, one by one: ids [batch, max_new_tokens] and the state after all."""
+    def generate(
+        self, ids: Tensor, max_new_tokens: int, state: State | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """The likeliest tokens after ids, one by one: ids [batch, max_new_tokens] and the state after all.
+
+        Args:
+            mask: as in `forward`; a row goes on from its last real token.
+
+        Raises:
+            ValueError: a row without tokens, and what `forward` refuses.
+        """
+        check_mask(mask, ids)
+        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        if not real.any(1).all():
+            raise ValueError("a row without tokens has none to go on from; keep its last one unread until here")
+        end = torch.where(real, torch.arange(ids.shape[1], device=ids.device), -1).amax(1, keepdim=True)
         said = []
-        logits, state = self(ids, state)
+        logits, state = self(ids, state, mask)
+        logits = reorder(logits, end)
         for _ in range(max_new_tokens):
-            said.append(logits[:, -1:].argmax(-1))
+            said.append(logits.argmax(-1))
             logits, state = self(said[-1], state)
         assert state is not None
         return torch.cat([ids[:, :0], *said], 1), state

@@ -6,7 +6,7 @@ Every tensor has the batch as its first dimension, so rows can be picked, and ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,35 @@ class State:
         """Bytes of all storages held, for the whole batch."""
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in self.tensors.values()}
         return sum(storage.nbytes() for storage in storages.values())
+
+    def accepted(self, layer: str, fresh: Tensors, batch: int, growing: Set[str] = frozenset()) -> Tensors:
+        """The tensors, for a layer of this name whose fresh state of `batch` rows is `fresh`.
+
+        Raises:
+            ValueError: another layer, other options or sizes (the second dimension of what is `growing` may be
+                any), or another batch.
+        """
+        if self.layer != layer:
+            raise ValueError(f"this state was made by {self.layer!r}; {layer!r} cannot read on from it")
+        if fresh.keys() != self.tensors.keys():
+            raise ValueError(
+                f"this state holds {sorted(self.tensors)}, but {layer!r} built with these options keeps "
+                f"{sorted(fresh)}; use the layer that made it"
+            )
+        for name, like in fresh.items():
+            given = self.tensors[name]
+            fixed = slice(2, None) if name in growing else slice(1, None)
+            if given.shape[0] != batch:
+                raise ValueError(
+                    f"this state is of a batch of {given.shape[0]}, but {batch} rows are to be read; "
+                    "pick rows with state.rows(index)"
+                )
+            if given.dim() != like.dim() or given.shape[fixed] != like.shape[fixed]:
+                raise ValueError(
+                    f"{name} of this state is {list(given.shape)}, but {layer!r} of this size keeps "
+                    f"{list(like.shape)}; use a layer of the size that made it"
+                )
+        return {name: self.tensors[name].to(like.device, like.dtype) for name, like in fresh.items()}
 
     def rows(self, index: Tensor) -> State:
         """The state of some rows of the batch, in the order of `index` (beam search, a new batch)."""
