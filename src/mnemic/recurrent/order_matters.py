@@ -19,8 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from mnemic.recurrent.engine.parts import check_mask
+from mnemic.types import Claim
 
 PAPER = 67
+CLAIM = Claim(
+    says="in as many steps, orders that the model itself finds likely teach a set that any orders do not",
+    task="recurrent_encoders",
+    options={"task": "sets"},
+    method="order-matters",
+    baseline="order-matters-uniform",
+    sabotage="order-matters-emptied",
+    metric="accuracy",
+    budget="the same parameters, sets and steps of training",
+)
 KIND = "encoder"
 
 

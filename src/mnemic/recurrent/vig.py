@@ -18,8 +18,18 @@ from torch.nn import functional as F
 
 from mnemic.recurrent.engine.linear import chunked
 from mnemic.recurrent.engine.parts import DiagonalDecay, HeadNorm, refuse_overflow, split_heads, wide
+from mnemic.types import Claim
 
 PAPER = 61
+CLAIM = Claim(
+    says="at equal parameters, a neighbourhood of two dimensions sees more than one along the rows",
+    task="recurrent_encoders",
+    method="vig",
+    baseline="vig-row",
+    sabotage="vig-emptied",
+    metric="accuracy",
+    budget="the same parameters, pictures and steps of training",
+)
 KIND = "encoder"
 
 

@@ -21,8 +21,18 @@ from torch.nn import functional as F
 from mnemic.recurrent.engine import vector
 from mnemic.recurrent.engine.encoder import Encoder
 from mnemic.recurrent.engine.parts import ShortConv, wide
+from mnemic.types import Claim
 
 PAPER = 16
+CLAIM = Claim(
+    says="at equal parameters, scans from both sides see what two from the front cannot",
+    task="recurrent_encoders",
+    method="vim",
+    baseline="vim-one-way",
+    sabotage="vim-emptied",
+    metric="accuracy",
+    budget="the same parameters, pictures and steps of training",
+)
 KIND = "encoder"
 
 
