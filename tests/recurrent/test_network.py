@@ -231,3 +231,26 @@ def test_gradients_taken_through_a_feature_are_those_of_autograd() -> None:
     for feature, taken in ((F.gelu, slopes.gelu), (lambda x: F.layer_norm(x, (5,)), slopes.layer_norm)):
         (want,) = torch.autograd.grad(feature(x), x, gradient)
         assert torch.allclose(taken(gradient, x), want)
+
+
+@pytest.mark.parametrize("chunk", [8, 16, 32])
+def test_what_training_holds_is_weights_a_chunk_and_not_a_token(chunk: int) -> None:
+    """Bytes that autograd saves, of maps much larger than tokens: two kinds of weights at every border."""
+    size, length = 64, 128
+    network = Network(Perceptron(depth=1), squared, chunk=chunk, momentum=True)
+    q, k, v = torch.randn(3, 1, 1, length, size)
+    gates = Gates(rate=torch.rand(1, 1, length).requires_grad_(), log_keep=-torch.rand(1, 1, length))
+    gates = replace(gates, log_momentum=-torch.rand(1, 1, length))
+    weights = [torch.randn(1, size, size, requires_grad=True)]
+    held: dict[int, int] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        held[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        kept.append(x)  # no address is given out twice
+        return x
+
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        network.read(q, k, v, gates, network.fresh(weights, 1, size, size), None, weights)
+    maps = sum(held.values()) / (4 * size * size)
+    assert maps < 2 * length / chunk + 24 < length  # the tokens themselves are a dozen
