@@ -69,7 +69,8 @@ def main(length: int, repeats: int, seed: int, dim: int, heads: int) -> None:
                     took = time.process_time() - begun
                     rows[name].append({"seconds_at_once": took, "tokens_per_second": length / took})
         except Exception as error:  # what is not installed or does not run here is left out, and said
-            print(f"{library.__name__}: {type(error).__name__}: {error}", file=sys.stderr)
+            what = str(library.__doc__).splitlines()[0]
+            print(f"{what}: {type(error).__name__}: {error}", file=sys.stderr)
     print(json.dumps({name: each for name, each in rows.items() if each}))
 
 
