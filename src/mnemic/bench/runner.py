@@ -65,6 +65,14 @@ class Options:
         """The cases of this run: those of the half asked for, the first `limit` of them."""
         return [case for case in cases if self.wants(str(key(case)))][: self.limit]
 
+    def started(self, scores: Mapping[str, Sequence[float]], start: int) -> list[Row]:
+        """The cases of one start that this run wants: metric to the score of every test sequence."""
+        cases: list[Row] = [
+            {"id": f"start-{start}/sequence-{i}", "start": str(start)} | dict(zip(scores, each, strict=True))
+            for i, each in enumerate(zip(*scores.values(), strict=True))
+        ]
+        return self.chosen(cases, lambda case: case["id"])
+
     @property
     def folder(self) -> Path:
         return self.cache or Path(gettempdir()) / "mnemic-bench"

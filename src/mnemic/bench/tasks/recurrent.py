@@ -175,7 +175,7 @@ def run(data: Path | None, options: Options) -> Outcome:
             for start in range(options.seed, options.seed + preset.starts):
                 trained = measure(layer, shape, task, preset, start, options)
                 for system, shares in ((name, trained["whole"]), (f"{name}-emptied", trained["emptied"])):
-                    systems[system] += rows(shares, start, options)
+                    systems[system] += options.started(shares, start)
                 sizes[name], learnt[f"{name}/{start}"] = trained["nbytes"], trained["learnt"]
     default = "gated-delta-rule" if "gated-delta-rule" in systems else next(iter(systems))
     curves = plots(preset, family, sizes, systems, options.seed)
@@ -222,15 +222,6 @@ def point(rows: list[dict[str, Any]], metric: str, seed: int) -> list[float]:
     scores = np.array([row[metric] for row in rows])
     starts = stats.starts(rows, (row["id"] for row in rows))
     return [float(scores.mean()), *stats.interval(scores, starts, seed=seed)] if len(scores) else []
-
-
-def rows(shares: Mapping[str, list[float]], start: int, options: Options) -> list[dict[str, Any]]:
-    """One row a test sequence: the share of right answers under every metric."""
-    cases = [
-        {"id": f"start-{start}/sequence-{i}", "start": str(start)} | dict(zip(shares, each, strict=True))
-        for i, each in enumerate(zip(*shares.values(), strict=True))
-    ]
-    return options.chosen(cases, lambda case: case["id"])
 
 
 def measure(

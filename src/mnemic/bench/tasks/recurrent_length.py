@@ -67,12 +67,8 @@ def run(data: Path | None, options: Options) -> Outcome:
             model = adapted(trained[size], layer, shape | {"size": size}, calibration)
             found, emptied, nbytes[name] = asked(model, test, targets)
             for each, columns in ((name, found), (f"{name}-emptied", emptied)):
-                cases = [
-                    {"id": f"start-{start}/sequence-{i}", "start": str(start)}
-                    | {metric: float(column[i]) for metric, column in columns.items()}
-                    for i in range(tests)
-                ]
-                systems[each] += options.chosen(cases, lambda case: case["id"])
+                scores = {metric: column.tolist() for metric, column in columns.items()}
+                systems[each] += options.started(scores, start)
     within = {
         name: {where: reach(systems[name], where) for where in ("near", "far")}
         for name in shown
